@@ -1,0 +1,41 @@
+# Each goal sets up .venv by itself; any of them can be the first.
+PYTHON ?= python3
+CORES ?= all
+VENV = .venv
+RUN = . $(VENV)/bin/activate &&
+UV = $(VENV)/bin/uv
+
+.PHONY: figures test lint format lock
+
+figures: $(VENV)/figures.ok
+	$(RUN) snakemake --cores $(CORES)
+
+test: $(VENV)/test.ok
+	$(RUN) python -m pytest
+
+lint: $(VENV)/test.ok
+	$(RUN) ruff check . && ruff format --check . && snakefmt --check Snakefile experiments analysis && snakemake --lint
+
+format: $(VENV)/test.ok
+	$(RUN) ruff check --fix . && ruff format . && snakefmt Snakefile experiments analysis
+
+$(UV): requirements-uv.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dicebench needs Python 3.11 or newer; $(PYTHON) is " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.txt
+	touch $(UV)
+
+$(VENV)/figures.ok: requirements.txt $(UV)
+	$(UV) pip install --python $(VENV) --compile-bytecode --require-hashes -r requirements.txt
+	touch $@
+
+$(VENV)/test.ok: requirements-dev.txt $(UV)
+	$(UV) pip install --python $(VENV) --compile-bytecode --require-hashes -r requirements-dev.txt
+	touch $@
+
+# After editing a requirements*.in: pins and hashes for every platform.
+LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+lock: $(UV)
+	$(LOCK) requirements-uv.in -o requirements-uv.txt
+	$(LOCK) requirements.in -o requirements.txt
+	$(LOCK) requirements-dev.in -o requirements-dev.txt
