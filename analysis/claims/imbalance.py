@@ -1,0 +1,25 @@
+"""Dice loss is robust to class imbalance; cross-entropy alone tends to call every pixel background.
+
+Measured as the Dice score that cross-entropy loses from the largest foreground fraction to the
+smallest, less what the loss loses.
+"""
+
+from analysis.claims import Claim, ends
+
+
+def weights(levels):
+    found = ends(levels)
+    return [(1, found[0]), (-1, found[1])] if found else []
+
+
+CLAIM = Claim(
+    experiment="imbalance",
+    title="Dice is robust to class imbalance",
+    metric="dice",
+    also="area_ratio",
+    unit="DSC",
+    smallest=0.05,
+    says="from the largest to the smallest foreground fraction, {loss} keeps {value} more of its "
+    "Dice score than {against}",
+    weights=weights,
+)

@@ -1,0 +1,25 @@
+"""Dice loss balances large and small objects badly: small objects beside large ones suffer.
+
+Measured where a large object stands among small ones, as the gap between the recall of large and
+of small objects, less the same gap under cross-entropy.
+"""
+
+from analysis.claims import Claim
+
+
+def weights(levels):
+    mixed = [level for level in levels if dict(level.stress).get("size") == "mixed"]
+    return [(1 / len(mixed), level) for level in mixed]
+
+
+CLAIM = Claim(
+    experiment="object_size",
+    title="Dice neglects small objects beside large ones",
+    metric="size_gap",
+    also="recall_small",
+    unit="recall of objects",
+    smallest=0.05,
+    says="with large and small objects side by side, the recall gap between them is {value} wider "
+    "under {loss} than under {against}",
+    weights=weights,
+)

@@ -1,0 +1,302 @@
+"""The figures of a study: `python -m analysis.figures PLAN runs.csv records.json verdicts.csv DIR`.
+
+Each figure is SVG, PDF and PNG, with its caption in ``captions.json``.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib import colors
+from PIL import Image
+
+from analysis import claims, metrics, statistics, style
+from analysis.style import plt
+from experiments.plan import Study, stress_name
+from experiments.prepared import write_whole
+from experiments.results import read_plan, read_table
+
+KNOB_LABELS = {
+    "fraction": "Foreground fraction",
+    "flips": "Share of training labels flipped",
+    "blur": "Image blur, sigma (px)",
+    "jitter": "Label jitter, sd (px)",
+}
+INTERVAL = "95% intervals by a bootstrap over seeds and test images"
+
+
+def title(text):
+    return text.replace("_", " ")
+
+
+def sweep(study, scored, name, dataset, knob):
+    """Metrics against the stress of one experiment, a line and an interval per loss."""
+    levels = study.experiments[name][dataset]
+    claim = next((c for c, _ in claims.load().values() if c.experiment == name), None)
+    panels = [("dice", "0.5"), ("dice", "tuned"), (claim.also if claim else "area_ratio", "0.5")]
+    figure, axes = plt.subplots(1, 3, figsize=(style.WIDTH, 2.7))
+    looks = style.looks(study.losses)
+    numeric = all(level.value is not None for level in levels)
+    log = numeric and knob == "fraction"
+    for axis, (metric, threshold) in zip(axes, panels, strict=True):
+        for i, loss in enumerate(study.losses):
+            # Losses stand a little apart, so that their intervals do not hide each other.
+            shift = (i - (len(study.losses) - 1) / 2) / max(len(study.losses), 1)
+            points = []
+            for k, level in enumerate(levels):
+                values = metrics.per_seed(
+                    scored,
+                    metric,
+                    dataset=dataset,
+                    stress=stress_name(level.stress),
+                    loss=loss,
+                    threshold=threshold,
+                )
+                points.append((k, level.value, statistics.estimate([(1, values)], draws=1000)))
+            x = [
+                place(k, value, levels, shift, log=log) if numeric else k + 0.5 * shift
+                for k, value, _ in points
+            ]
+            y = np.array([e.value for *_, e in points])
+            spread = np.array([[e.value - e.low, e.high - e.value] for *_, e in points]).T
+            look = looks[loss] if numeric else {**looks[loss], "linestyle": "none"}
+            axis.errorbar(
+                x, y, yerr=np.clip(spread, 0, None), label=style.name(loss), elinewidth=0.8, **look
+            )
+        axis.set_ylabel(metrics.METRICS[metric][0])
+        axis.set_title("threshold 0.5" if threshold == "0.5" else "threshold tuned on validation")
+        if metric == "area_ratio":
+            axis.set_yscale("symlog", linthresh=1)
+            axis.set_ylim(bottom=0)
+            axis.axhline(1, color="0.7", linewidth=0.8, zorder=0)
+        elif metric != "size_gap":
+            axis.set_ylim(-0.02, 1.02)
+        if numeric:
+            if log:
+                axis.set_xscale("log")
+            axis.set_xticks([level.value for level in levels], [level.label for level in levels])
+            axis.minorticks_off()
+            axis.set_xlabel(KNOB_LABELS[knob])
+        else:
+            axis.set_xticks(range(len(levels)), [level.label.replace(" ", "\n") for level in levels])
+            axis.set_xlim(-0.5, len(levels) - 0.5)
+            axis.set_xlabel(title(name).capitalize())
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)))
+    rows = scored[
+        (scored["dataset"] == dataset)
+        & scored["stress"].isin([stress_name(level.stress) for level in levels])
+    ]
+    runs = rows.groupby(["stress", "loss", "seed"]).ngroups
+    planned = len(levels) * len(study.losses) * len(study.seeds)
+    images = rows.groupby("stress")["image"].nunique()
+    caption = (
+        f"{title(name).capitalize()} on {dataset}: mean over test images and seeds of the score "
+        f"named at each axis, at threshold 0.5 and (middle) at the one chosen on validation "
+        f"images. {INTERVAL}. Rests on {runs} of {planned} runs "
+        f"({len(study.seeds)} seeds, {images.min() if len(images) else 0} test images each)."
+    )
+    return figure, caption
+
+
+def place(k, value, levels, shift, *, log):
+    """A level's place on the axis, moved by a part of the gap between levels."""
+    values = np.array(sorted(level.value for level in levels))
+    if len(values) < 2:
+        return value
+    if log:
+        return value * (values[1:] / values[:-1]).min() ** (0.25 * shift)
+    return value + 0.25 * shift * np.diff(values).min()
+
+
+def examples(study, records, name, dataset):
+    """Image, truth and each loss's prediction at 0.5: one test image of the first seed per level."""
+    levels = study.experiments[name][dataset]
+    seed = study.seeds[0]
+    losses = list(study.losses)
+    columns = 2 + len(losses)
+    side = style.WIDTH / columns
+    figure, axes = plt.subplots(
+        len(levels), columns, figsize=(style.WIDTH, side * len(levels) + 0.5), squeeze=False
+    )
+    palette = colors.ListedColormap(["#101010", "#FFFFFF", "#E69F00", "#56B4E9"])
+    paths = {(r["run"]["dataset"], *key(r["run"])): r for r in records}
+    for row, level in zip(axes, levels, strict=True):
+        stress = stress_name(level.stress)
+        folder = Path(study.data_folder(dataset, stress, seed))
+        stem = json.loads((folder / "dataset.json").read_text())["split"]["test"][0]
+        image = np.asarray(Image.open(folder / "images" / f"{stem}.png"))
+        truth = np.asarray(Image.open(folder / "masks" / f"{stem}.png")) > 0
+        row[0].imshow(image, cmap="gray", vmin=0, vmax=255)
+        row[0].set_ylabel(level.label, fontsize=7)
+        row[1].imshow(truth, cmap=palette, vmin=0, vmax=3)
+        for axis, loss in zip(row[2:], losses, strict=True):
+            run = next(
+                r
+                for r in study.runs
+                if (r.dataset, stress_name(r.stress), r.loss, r.seed) == (dataset, stress, loss, seed)
+            )
+            record = paths[(dataset, stress, loss, seed)]
+            if record["status"] != "ok":
+                axis.text(0.5, 0.5, record["status"], ha="center", transform=axis.transAxes)
+                continue
+            strip = np.asarray(Image.open(Path(study.folder, run.path, "probabilities.png")))
+            predicted = strip[:, : truth.shape[1]] > 127
+            # 1: both, 2: predicted only, 3: missed
+            kind = np.where(predicted & truth, 1, np.where(predicted, 2, np.where(truth, 3, 0)))
+            axis.imshow(kind, cmap=palette, vmin=0, vmax=3)
+    for axis, label in zip(axes[0], ["Image", "Truth", *map(style.name, losses)], strict=True):
+        axis.set_title(label, fontsize=7)
+    for axis in axes.flat:
+        axis.set_xticks([])
+        axis.set_yticks([])
+        axis.spines[:].set_visible(False)
+    caption = (
+        f"{title(name).capitalize()} on {dataset}: the first test image of seed {seed} at each "
+        "level, with the predictions at threshold 0.5. White: foreground found; orange: predicted "
+        "but not there; blue: there but missed. One image is an illustration, not evidence."
+    )
+    return figure, caption
+
+
+def key(run):
+    return stress_name(tuple(sorted(run["stress"].items()))), run["loss"], run["seed"]
+
+
+def curves(study, records, dataset):
+    """Training loss and validation score over steps, at the stress that most experiments share."""
+    counts = {}
+    for experiment in study.experiments.values():
+        for level in experiment[dataset]:
+            counts[level.stress] = counts.get(level.stress, 0) + 1
+    stress = stress_name(max(counts, key=lambda s: (counts[s], s == ())))
+    figure, axes = plt.subplots(1, 2, figsize=(style.WIDTH, 2.5))
+    looks = style.looks(study.losses)
+    n = 0
+    for loss in study.losses:
+        found = [
+            pd.DataFrame(r["curve"]).set_index("step")
+            for r in records
+            if r["run"]["dataset"] == dataset and key(r["run"])[:2] == (stress, loss)
+            and r.get("curve")
+        ]
+        n += len(found)
+        if not found:
+            continue
+        for axis, column in zip(axes, ("loss", "val_dice"), strict=True):
+            values = pd.concat([curve[column] for curve in found], axis=1)
+            if column == "loss":  # losses have units of their own: each against its first value
+                values = values / values.iloc[0]
+            axis.plot(values.index, values.mean(axis=1), label=style.name(loss), **looks[loss])
+            axis.fill_between(
+                values.index,
+                values.min(axis=1),
+                values.max(axis=1),
+                color=looks[loss]["color"],
+                alpha=0.12,
+                linewidth=0,
+            )
+    axes[0].set_ylabel("Training loss / its first value")
+    axes[1].set_ylabel("Validation Dice score (pooled, 0.5)")
+    for axis in axes:
+        axis.set_xlabel("Training step")
+        axis.set_ylim(bottom=0)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(6, max(1, len(labels))))
+    caption = (
+        f"Learning curves on {dataset}, stress {stress}: mean over seeds, shaded from the least "
+        f"to the greatest. The training loss is a mean over the steps since the point before, "
+        f"divided by its first value. Rests on {n} runs."
+    )
+    return figure, caption
+
+
+def overview(study, verdicts):
+    """Every claim's estimate and interval, for each loss, against the smallest that matters."""
+    found = claims.load()
+    shown = verdicts[verdicts["threshold"] == "0.5"]
+    groups = [g for g in shown[["claim", "dataset"]].drop_duplicates().itertuples(index=False)]
+    columns = min(2, len(groups))
+    lines = -(-len(groups) // columns)
+    losses = list(dict.fromkeys(shown["loss"]))
+    height = (0.17 * len(losses) + 0.62) * lines + 0.2
+    figure, axes = plt.subplots(lines, columns, figsize=(style.WIDTH, height), squeeze=False)
+    looks = style.looks(study.losses)
+    for axis, group in zip(axes.flat, groups, strict=False):
+        rows = verdicts[(verdicts["claim"] == group.claim) & (verdicts["dataset"] == group.dataset)]
+        claim = found[group.claim][0]
+        axis.axvline(0, color="0.8", linewidth=0.8, zorder=0)
+        axis.axvline(claim.smallest, color="0.4", linewidth=0.8, linestyle=":", zorder=0)
+        for i, loss in enumerate(losses):
+            for threshold, dy, face in (("0.5", -0.14, None), ("tuned", 0.16, "white")):
+                row = rows[(rows["loss"] == loss) & (rows["threshold"] == threshold)].iloc[0]
+                if np.isnan(row["estimate"]):
+                    continue
+                axis.errorbar(
+                    row["estimate"],
+                    i + dy,
+                    xerr=[
+                        [max(0, row["estimate"] - row["low"])],
+                        [max(0, row["high"] - row["estimate"])],
+                    ],
+                    elinewidth=0.9,
+                    **{**looks[loss], "linestyle": "none"},
+                    markerfacecolor=face or looks[loss]["color"],
+                )
+        axis.set_yticks(range(len(losses)), [style.name(loss) for loss in losses])
+        axis.set_ylim(len(losses) - 0.4, -0.6)
+        axis.set_xlabel(f"difference in {claim.unit}", labelpad=1)
+        where = f" ({group.dataset})" if len(study.datasets) > 1 else ""
+        axis.set_title(f"{claim.title}{where}", loc="left", fontweight="bold", fontsize=7.5)
+    for axis in axes.flat[len(groups) :]:
+        axis.set_visible(False)
+    n = int(shown["n"].max()) if len(shown) else 0
+    caption = (
+        "Every claim's estimate for each loss against cross-entropy, counted so that to the right "
+        "is as the claim says. Filled: threshold 0.5; open: threshold tuned on validation. Dotted: "
+        "the smallest difference that matters; an interval wholly to its right supports the claim, "
+        f"one wholly to its left contradicts it. {INTERVAL}; up to {n} paired seeds each."
+    )
+    return figure, caption
+
+
+def draw(study, table, records, verdicts, folder):
+    """Draw every figure of a study; returns what captions.json holds."""
+    scored = metrics.scores(table)
+    knobs = {name: value.get("knob") for name, value in study.config["experiments"].items()}
+    drawn = {}
+
+    def keep(name, kind, made, **about):
+        figure, caption = made
+        style.save(figure, folder / name)
+        drawn[name] = {"kind": kind, "caption": caption, **about}
+
+    if len(verdicts):
+        keep("verdicts", "overview", overview(study, verdicts))
+    for dataset in study.datasets:
+        for name in study.experiments:
+            about = {"experiment": name, "dataset": dataset}
+            stem = f"{name}_{dataset}"
+            keep(stem, "sweep", sweep(study, scored, name, dataset, knobs[name]), **about)
+            keep(f"{stem}_examples", "examples", examples(study, records, name, dataset), **about)
+        keep(f"curves_{dataset}", "curves", curves(study, records, dataset), dataset=dataset)
+    return drawn
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for argument in ("plan", "table", "records", "verdicts"):
+        parser.add_argument(argument)
+    parser.add_argument("folder", type=Path)
+    args = parser.parse_args()
+    study = Study(read_plan(args.plan))
+    records = json.loads(Path(args.records).read_text())
+    verdicts = pd.read_csv(args.verdicts, dtype={"threshold": str})
+    drawn = draw(study, read_table(args.table), records, verdicts, args.folder)
+    write_whole(args.folder / "captions.json", json.dumps(drawn, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""How figures look: sizes, names, and the same colour for the same loss everywhere."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+WIDTH, COLUMN = 7.2, 3.5
+"""Inches: a page's text width, and one of two columns."""
+
+NAMES = {
+    "cross_entropy": "Cross-entropy",
+    "dice": "Dice",
+    "squared_dice": "Squared Dice",
+    "article_dice": "Article's formula",
+    "dice_ce": "Dice + CE",
+}
+# Okabe and Ito's palette, which the colour-blind can tell apart; markers and dashes say it again.
+FIXED = {
+    "cross_entropy": ("#000000", "o"),
+    "dice": ("#D55E00", "s"),
+    "squared_dice": ("#E69F00", "^"),
+    "article_dice": ("#CC79A7", "v"),
+    "dice_ce": ("#0072B2", "D"),
+}
+SPARE = (("#009E73", "P"), ("#56B4E9", "X"), ("#B8A800", "*"), ("#7F7F7F", "h"), ("#8B4513", "d"))
+DASHES = ("-", "--", ":", "-.")
+VERDICT_COLOURS = {"supported": "#0072B2", "contradicted": "#D55E00", "undecided": "#7F7F7F"}
+
+plt.rcParams.update(
+    {
+        "font.size": 8,
+        "axes.titlesize": 8,
+        "axes.labelsize": 8,
+        "legend.fontsize": 7.5,
+        "xtick.labelsize": 7,
+        "ytick.labelsize": 7,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "lines.linewidth": 1.2,
+        "lines.markersize": 4,
+        "figure.dpi": 200,
+        "savefig.dpi": 300,
+        "svg.fonttype": "none",
+        "svg.hashsalt": "dicebench",
+        "pdf.fonttype": 42,
+        "legend.frameon": False,
+        "figure.constrained_layout.use": True,
+    }
+)
+
+
+def name(loss):
+    return NAMES.get(loss, loss)
+
+
+def looks(losses):
+    """loss -> keywords of a line, for all losses of a study; the suite's own never change."""
+    others = [loss for loss in losses if loss not in FIXED]
+    table = dict(FIXED)
+    for i, loss in enumerate(others):
+        table[loss] = SPARE[i % len(SPARE)]
+    result = {}
+    for loss in losses:
+        colour, marker = table[loss]
+        turn = others.index(loss) // len(SPARE) if loss in others else 0
+        result[loss] = {"color": colour, "marker": marker, "linestyle": DASHES[turn % len(DASHES)]}
+    return result
+
+
+def save(figure, stem):
+    """Save as SVG, PDF and PNG, without dates, so that the same figure has the same bytes."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
+    figure.savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
+    figure.savefig(stem.with_suffix(".png"))
+    plt.close(figure)

@@ -1,0 +1,57 @@
+"""Refuse before anything trains what only the libraries can tell: `python -m experiments.check PLAN`.
+
+Every loss is built and called on a small batch, the model is built, the device is looked for.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+import losses
+from experiments import models
+from experiments.plan import Study
+from experiments.results import read_plan
+from experiments.train import resolve_device
+
+
+def check(study):
+    """ValueError names the setting, the value and what is allowed."""
+    resolve_device(study.device)
+    models.build(study.training, channels=1)
+    for name, spec in study.losses.items():
+        logits = torch.linspace(-1, 1, 2 * 16 * 16).reshape(2, 1, 16, 16).requires_grad_()
+        target = (logits.detach() > 0.5).float()
+        try:
+            value = losses.build(spec)(logits, target)
+        except ValueError as error:
+            raise ValueError(f"losses.{name}: {error}") from None
+        except Exception as error:
+            raise ValueError(
+                f"losses.{name}: {spec} fails on logits and target of shape {tuple(target.shape)}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        if not isinstance(value, torch.Tensor) or value.dim() or not torch.isfinite(value):
+            raise ValueError(
+                f"losses.{name}: {spec} returned {value}; a loss returns one finite number"
+            )
+        value.backward()
+        if logits.grad is None or not logits.grad.isfinite().all():
+            raise ValueError(f"losses.{name}: {spec} has no finite gradient at the logits")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("plan")
+    parser.add_argument("output", type=Path)
+    args = parser.parse_args()
+    study = Study(read_plan(args.plan))
+    try:
+        check(study)
+    except ValueError as error:
+        raise SystemExit(f"dicebench: {error}") from None
+    args.output.write_text(f"{len(study.losses)} losses and the model were built and called\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""From probabilities and true masks to counts; the threshold is chosen on validation images."""
+
+from functools import cached_property
+
+import numpy as np
+from scipy import ndimage
+
+from experiments.results import BAND, HIT, SIZE_BINS
+
+EIGHT = np.ones((3, 3))
+"""Pixels that touch at a corner are one object."""
+THRESHOLDS = np.arange(1, 100) / 100
+
+
+class Truth:
+    """A true mask, and what of it every run is held against."""
+
+    def __init__(self, stem, mask):
+        self.stem, self.mask = stem, mask.astype(bool)
+
+    @cached_property
+    def band(self):
+        """Pixels within BAND of the boundary, on either side; none where there is no boundary."""
+        if self.mask.all() or not self.mask.any():
+            return np.zeros_like(self.mask)
+        inside = ndimage.distance_transform_edt(self.mask)
+        outside = ndimage.distance_transform_edt(~self.mask)
+        return np.where(self.mask, inside, outside) <= BAND
+
+    @cached_property
+    def objects(self):
+        """Object number of each pixel (0: background), and the objects' areas."""
+        labels, _ = ndimage.label(self.mask, EIGHT)
+        return labels, np.bincount(labels.ravel())[1:]
+
+    def count(self, predicted):
+        """The counts of one prediction (boolean, of the mask's shape), as `results.COUNTS` says."""
+        row = confusion(predicted, self.mask)
+        row |= {f"band_{k}": v for k, v in confusion(predicted, self.mask, self.band).items()}
+        labels, areas = self.objects
+        found = np.bincount(labels[predicted], minlength=len(areas) + 1)[1:]
+        hit = found >= HIT * areas
+        for size, (low, high) in SIZE_BINS.items():
+            bin_ = (areas >= low) & (areas < high)
+            row[f"objects_{size}"] = int(bin_.sum())
+            row[f"hits_{size}"] = int(hit[bin_].sum())
+        predicted_labels, n = ndimage.label(predicted, EIGHT)
+        row["false_objects"] = n - len(np.unique(predicted_labels[self.mask & predicted]))
+        return row
+
+
+def confusion(predicted, mask, where=None):
+    if where is not None:
+        predicted, mask = predicted[where], mask[where]
+    tp = int(np.count_nonzero(predicted & mask))
+    fp, fn = int(np.count_nonzero(predicted)) - tp, int(np.count_nonzero(mask)) - tp
+    return {"tp": tp, "fp": fp, "fn": fn, "tn": mask.size - tp - fp - fn}
+
+
+def pooled_dice(prob, masks, thresholds):
+    """2 TP / (2 TP + FP + FN) over all pixels of all images, at each threshold; 0 for 0 / 0."""
+    # Histograms by threshold bin give every threshold's sums in one pass over the pixels.
+    bins = np.searchsorted(thresholds, prob.ravel(), side="left")
+    everything = np.bincount(bins, minlength=len(thresholds) + 1)
+    foreground = np.bincount(bins[masks.ravel() > 0], minlength=len(thresholds) + 1)
+    # A pixel of bin b lies above the thresholds 0 .. b - 1.
+    predicted = everything[::-1].cumsum()[::-1][1:]
+    tp = foreground[::-1].cumsum()[::-1][1:]
+    size = predicted + foreground.sum()
+    return np.divide(2 * tp, size, out=np.zeros(len(thresholds)), where=size > 0)
+
+
+def tune(prob, masks):
+    """The threshold of the greatest pooled Dice score; of equals the one nearest to 0.5."""
+    dice = pooled_dice(prob, masks, THRESHOLDS)
+    best = THRESHOLDS[dice >= dice.max() - 1e-12]
+    return float(best[np.abs(best - 0.5).argmin()])
+
+
+def evaluate(prob, truths, threshold):
+    """Rows of `results.COUNTS` for (N, H, W) probabilities, at 0.5 and at the tuned threshold."""
+    return [
+        {"image": truth.stem, "threshold": name} | truth.count(p > value)
+        for name, value in (("0.5", 0.5), ("tuned", threshold))
+        for p, truth in zip(prob, truths, strict=True)
+    ]

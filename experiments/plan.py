@@ -1,0 +1,489 @@
+"""From a configuration to the runs that it asks for. Standard library only.
+
+A **stress** is a set of knobs that differ from a dataset as it is; a **level** is a stress with
+its place on an experiment's axis; a **RunSpec** is one model to be trained. Levels of different
+experiments that come to the same stress share their runs.
+"""
+
+import argparse
+import hashlib
+import importlib.util
+import json
+import os
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+from experiments import config as check
+from experiments.config import ConfigError
+from losses import LOSSES, nearest
+
+KNOBS = {
+    "size": ("large", "objects: large; small (at half the scale or less); mixed (both)"),
+    "fraction": (None, "share of foreground pixels; null is the dataset's own"),
+    "blur": (0.0, "sigma in pixels of a Gaussian blur of every image"),
+    "jitter": (0.0, "sd in pixels of the displacement of the training labels' boundary"),
+    "flips": (0.0, "share of training labels' pixels that are flipped"),
+}
+"""Knob -> (value that leaves a dataset as it is, meaning)."""
+
+SIZES = ("large", "small", "mixed")
+SPLITS = ("train", "val", "test")
+DEVICES = ("auto", "cpu", "cuda")
+GROUPS = ("dataset", "loss", "seed")
+CONTROLLED = "controlled"
+CONTROLLED_FRACTION = 0.06
+
+
+def fingerprint(value):
+    """The first 16 digits of the SHA-256 of a value's canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def stable_seed(*parts):
+    """A 63-bit seed that depends on its parts alone, on every machine and in every process."""
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+@dataclass(frozen=True)
+class Training:
+    """How every model of a study is trained: the same for each loss."""
+
+    steps: int = 200
+    batch_size: int = 4
+    learning_rate: float = 1e-3
+    architecture: str = "Unet"
+    encoder: str = "tu-test_resnet"
+    encoder_weights: str | None = None
+    model_options: str = "{}"
+    augment: bool = True
+    mixed_precision: bool = False
+
+    @classmethod
+    def read(cls, value):
+        place = "training"
+        check.mapping(value, place, cls.__dataclass_fields__)
+        value = dict(value)
+        for key in ("steps", "batch_size"):
+            if key in value:
+                check.number(value[key], f"{place}.{key}", 1, whole=True)
+        if "learning_rate" in value:
+            check.number(value["learning_rate"], f"{place}.learning_rate", 0, above=True)
+        for key in ("architecture", "encoder"):
+            if key in value:
+                check.text(value[key], f"{place}.{key}")
+        if value.get("encoder_weights") is not None:
+            check.text(value["encoder_weights"], f"{place}.encoder_weights")
+        for key in ("augment", "mixed_precision"):
+            if key in value:
+                check.choice(value[key], f"{place}.{key}", (True, False))
+        options = check.mapping(value.get("model_options", {}), f"{place}.model_options")
+        value["model_options"] = json.dumps(options, sort_keys=True)
+        return cls(**value)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset of a study: controlled images made by the suite, or a prepared folder."""
+
+    name: str
+    source: str
+    folder: str | None = None
+    target: str | None = None
+    train: int = 96
+    val: int = 32
+    test: int = 64
+
+    @property
+    def controlled(self):
+        return self.source == CONTROLLED
+
+    @property
+    def masks(self):
+        return f"masks_{self.target}" if self.target else "masks"
+
+    @classmethod
+    def read(cls, name, value, mirror):
+        place = f"datasets.{name}"
+        check.name(name, place)
+        value = check.mapping(
+            {} if value is None else value, place, ("source", "folder", "target", *SPLITS)
+        )
+        for split in SPLITS:
+            if split in value:
+                check.number(value[split], f"{place}.{split}", 1, whole=True)
+        for key in ("source", "folder", "target"):
+            if value.get(key) is not None:
+                check.text(value[key], f"{place}.{key}")
+        source = value.get("source", name)
+        dataset = cls(name, source, **{k: v for k, v in value.items() if k != "source"})
+        if dataset.controlled:
+            for key in ("folder", "target"):
+                if value.get(key) is not None:
+                    check.refuse(f"{place}.{key}", value[key], "nothing, for controlled images")
+            return dataset
+        folder = dataset.folder or find(source, mirror, place)
+        dataset = cls(**{**asdict(dataset), "folder": folder})
+        if not is_url(mirror) or dataset.folder != f"data/{source}":
+            check_folder(Path(folder), dataset.masks, place)
+        return dataset
+
+
+def local_source(use):
+    """The file of a loss given as ``package.module:Class``, unless it is an installed one.
+
+    ConfigError where the top-level module cannot be found; nothing is imported.
+    """
+    module = use.partition(":")[0]
+    top, *below = module.split(".")
+    if ":" not in use or top == "losses":
+        return None
+    found = importlib.util.find_spec(top)
+    if found is None:
+        raise ConfigError(
+            f"use: {use!r}: there is no module {top!r} on the Python path; put its file beside "
+            "the Snakefile, or its folder on PYTHONPATH"
+        )
+    if not found.origin or "site-packages" in found.origin:
+        return None
+    if not below:
+        return os.path.relpath(found.origin)
+    path = Path(found.submodule_search_locations[0], *below)
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return os.path.relpath(path) if path.exists() else None
+
+
+def is_url(mirror):
+    return bool(mirror) and "://" in mirror
+
+
+def find(source, mirror, place):
+    """The prepared folder of a dataset that is given by its name."""
+    if is_url(mirror):
+        return f"data/{source}"
+    if mirror is None:
+        raise ConfigError(
+            f"{place}: no folder is given and no mirror is set; allowed: "
+            f"'folder: PATH' in the configuration, or --config mirror=FOLDER_OR_URL "
+            f"that holds {source!r} as a prepared dataset"
+        )
+    folder = Path(mirror, source)
+    if not folder.is_dir():
+        have = [p.name for p in Path(mirror).iterdir() if p.is_dir()] if Path(mirror).is_dir() else []
+        raise ConfigError(
+            f"{place}: the mirror {mirror!r} holds no dataset {source!r}"
+            f"{nearest(source, have)}; it holds: {', '.join(sorted(have)) or 'nothing'}"
+        )
+    return str(folder)
+
+
+def check_folder(folder, masks, place):
+    """Refuse a folder that is not in the prepared layout, naming what is amiss."""
+    if not folder.is_dir():
+        check.refuse(f"{place}.folder", str(folder), "an existing folder with images/ and masks/")
+    for part in ("images", masks):
+        if not (folder / part).is_dir():
+            have = sorted(p.name for p in folder.iterdir() if p.is_dir())
+            raise ConfigError(
+                f"{place}: the folder {str(folder)!r} has no {part}/{nearest(part, have)}; "
+                f"it has: {', '.join(have) or 'no folders'}"
+            )
+    images, labels = ({p.stem for p in (folder / part).glob("*.png")} for part in ("images", masks))
+    if not images:
+        raise ConfigError(f"{place}: {str(folder / 'images')!r} holds no PNG image")
+    for have, lack, what in ((images, labels, masks), (labels, images, "images")):
+        missing = sorted(have - lack)
+        if missing:
+            names = ", ".join(f"{what}/{stem}.png" for stem in missing[:5])
+            raise ConfigError(
+                f"{place}: {len(missing)} file(s) missing in {str(folder)!r}: {names}"
+                f"{', ...' if len(missing) > 5 else ''}; every image needs a mask of equal name"
+            )
+
+
+def read_stress(knobs, place, dataset):
+    """The knobs that differ from the dataset as it is, sorted: ((knob, value), ...)."""
+    check.mapping(knobs, place, KNOBS)
+    if "size" in knobs:
+        check.choice(knobs["size"], f"{place}.size", SIZES)
+    if knobs.get("fraction") is not None:
+        check.number(knobs["fraction"], f"{place}.fraction", 0, 0.5, above=True)
+    for key in ("blur", "jitter"):
+        if key in knobs:
+            check.number(knobs[key], f"{place}.{key}", 0)
+    if "flips" in knobs:
+        check.number(knobs["flips"], f"{place}.flips", 0, 0.5, below=True)
+    own = {knob: neutral for knob, (neutral, _) in KNOBS.items()}
+    if dataset.controlled:
+        own["fraction"] = CONTROLLED_FRACTION
+    return tuple(sorted((k, v) for k, v in knobs.items() if v is not None and v != own[k]))
+
+
+def stress_name(stress):
+    """The stress as it stands in paths and tables: ``none``, ``flips-0.3``, ..."""
+    return "_".join(f"{knob}-{value}" for knob, value in stress) or "none"
+
+
+@dataclass(frozen=True)
+class Level:
+    """A point of an experiment: its label, its place on the axis where that is a number."""
+
+    label: str
+    value: float | None
+    stress: tuple
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One model to be trained. Everything that its numbers depend on, and nothing else."""
+
+    dataset: str
+    stress: tuple
+    loss: str
+    loss_spec: str
+    seed: int
+    learning_rate: float
+    training: Training
+
+    @property
+    def path(self):
+        """Where the run lives below the study's folder: the only place that spells it."""
+        return (
+            f"runs/{self.dataset}/{stress_name(self.stress)}/{self.loss}"
+            f"/lr-{self.learning_rate:g}/seed-{self.seed}"
+        )
+
+    @property
+    def cell(self):
+        """What seeds, data and initial weights depend on: never on the loss."""
+        return (self.dataset, stress_name(self.stress), self.seed)
+
+    @property
+    def fingerprint(self):
+        return fingerprint(asdict(self))
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Runs that one job trains."""
+
+    name: str
+    runs: tuple
+
+    @property
+    def fingerprint(self):
+        return fingerprint([run.fingerprint for run in self.runs])
+
+
+class Study:
+    """A checked configuration and all that follows from it."""
+
+    def __init__(self, config):
+        settings = ("study", "datasets", "losses", "experiments", "seeds", "image_size", "training")
+        check.mapping(
+            config,
+            "",
+            (*settings, "mirror", "device", "job_per"),
+            required=("study", "datasets", "losses", "experiments", "seeds"),
+        )
+        self.config = {key: config[key] for key in config}
+        self.name = check.name(config["study"], "study")
+        self.device = check.choice(config.get("device", "auto"), "device", DEVICES)
+        self.job_per = check.choice(config.get("job_per", "dataset"), "job_per", GROUPS)
+        self.mirror = config.get("mirror")
+        if self.mirror is not None:
+            check.text(self.mirror, "mirror")
+        self.image_size = check.number(config.get("image_size", 64), "image_size", 16, whole=True)
+        if self.image_size % 8:
+            check.refuse("image_size", self.image_size, "a multiple of 8")
+        self.training = Training.read(config.get("training", {}))
+        self.seeds = check.unique(config["seeds"], "seeds")
+        for seed in self.seeds:
+            check.number(seed, "seeds", 0, whole=True)
+        self.losses = {
+            check.name(name, f"losses.{name}"): self._loss(name, spec)
+            for name, spec in self._some(config["losses"], "losses").items()
+        }
+        self.loss_files = sorted(
+            {file for spec in self.losses.values() if (file := local_source(spec.get("use", "")))}
+        )
+        self.datasets = {
+            name: Dataset.read(name, value, self.mirror)
+            for name, value in self._some(config["datasets"], "datasets").items()
+        }
+        self.experiments = {
+            check.name(name, f"experiments.{name}"): self._experiment(name, value)
+            for name, value in self._some(config["experiments"], "experiments").items()
+        }
+
+    @staticmethod
+    def _some(value, place):
+        if not check.mapping(value, place):
+            check.refuse(place, value, "at least one entry")
+        return value
+
+    @staticmethod
+    def _loss(name, spec):
+        place = f"losses.{name}"
+        spec = check.mapping({} if spec is None else spec, place)
+        if "sum" in spec:
+            check.mapping(spec, place, ("sum",))
+            for part, weight in Study._some(spec["sum"], f"{place}.sum").items():
+                check.choice(part, f"{place}.sum", LOSSES)
+                check.number(weight, f"{place}.sum.{part}", 0)
+            return spec
+        use = spec.get("use", name)
+        if use not in LOSSES and ":" not in str(use):
+            raise ConfigError(
+                f"{place}: unknown loss {use!r}{nearest(use, LOSSES)}; allowed: "
+                f"{', '.join(LOSSES)}, or 'use: \"package.module:Class\"'"
+            )
+        return {"use": use, **spec}
+
+    def _experiment(self, name, value):
+        """Dataset -> levels. Numeric: `knob`, `values`, `hold`. By name: `levels`."""
+        place = f"experiments.{name}"
+        check.mapping(value, place, ("knob", "values", "hold", "levels"))
+        if ("levels" in value) == ("knob" in value):
+            raise ConfigError(
+                f"{place}: give either 'levels' (label: knobs) or 'knob' with 'values', "
+                f"got {', '.join(map(str, value)) or 'nothing'}"
+            )
+        return {
+            dataset.name: self._levels(value, place, dataset) for dataset in self.datasets.values()
+        }
+
+    def _levels(self, value, place, dataset):
+        if "levels" in value:
+            check.mapping(value, place, ("levels",))
+            levels = [
+                Level(str(label), None, read_stress(knobs or {}, f"{place}.levels.{label}", dataset))
+                for label, knobs in self._some(value["levels"], f"{place}.levels").items()
+            ]
+        else:
+            knob = check.choice(value["knob"], f"{place}.knob", KNOBS)
+            hold = check.mapping(value.get("hold", {}), f"{place}.hold", KNOBS)
+            values = value.get("values")
+            if isinstance(values, dict):  # each dataset its own, where they cannot reach the same
+                check.mapping(values, f"{place}.values", self.datasets, required=self.datasets)
+                values = values[dataset.name]
+            check.unique(values, f"{place}.values")
+            for v in values:
+                check.number(v, f"{place}.values", 0)
+            levels = [
+                Level(f"{v:g}", v, read_stress({**hold, knob: v}, f"{place}.values", dataset))
+                for v in values
+            ]
+        stresses = [level.stress for level in levels]
+        for level in levels:
+            if stresses.count(level.stress) > 1:
+                raise ConfigError(
+                    f"{place}: two levels come to the same cell, "
+                    f"{stress_name(level.stress)!r} of {dataset.name!r}"
+                )
+        return levels
+
+    @property
+    def folder(self):
+        return f"results/{self.name}"
+
+    def data_folder(self, dataset, stress, seed):
+        """The stressed, prepared dataset that the runs of a cell train on."""
+        return f"{self.folder}/data/{dataset}/{stress}/seed-{seed}"
+
+    def stresses(self, dataset):
+        """Every stress of a dataset, each once: name -> stress."""
+        return {
+            stress_name(level.stress): level.stress
+            for experiment in self.experiments.values()
+            for level in experiment[dataset]
+        }
+
+    @cached_property
+    def runs(self):
+        """Every run of the study, each once; the losses of a cell follow each other."""
+        return [
+            RunSpec(
+                dataset,
+                stress,
+                loss,
+                json.dumps(spec, sort_keys=True),
+                seed,
+                float(self.training.learning_rate),
+                self.training,
+            )
+            for dataset in self.datasets
+            for seed in self.seeds
+            for stress in self.stresses(dataset).values()
+            for loss, spec in self.losses.items()
+        ]
+
+    @cached_property
+    def chunks(self):
+        """The runs by job: of a dataset, and of a loss or seed of it where `job_per` says so."""
+        groups = {}
+        for run in self.runs:
+            key = (run.dataset,)
+            if self.job_per == "loss":
+                key += (run.loss,)
+            elif self.job_per == "seed":
+                key += (f"seed-{run.seed}",)
+            groups.setdefault("_".join(key), []).append(run)
+        return {name: Chunk(name, tuple(runs)) for name, runs in groups.items()}
+
+    def record(self, run):
+        return f"{self.folder}/{run.path}/run.json"
+
+    @property
+    def outputs(self):
+        """The files that a study ends in."""
+        return [f"{self.folder}/{name}" for name in ("runs.csv", "verdicts.csv", "report.html")]
+
+    @property
+    def json(self):
+        return json.dumps(self.config, sort_keys=True)
+
+    @property
+    def checked(self):
+        """What the check before training depends on."""
+        return fingerprint([self.losses, asdict(self.training), self.device])
+
+    @property
+    def asked(self):
+        """What the analysis depends on beside the table: experiments, their levels, the losses."""
+        return fingerprint([self.config["experiments"], list(self.losses), self.seeds])
+
+    def data_fingerprint(self, dataset):
+        return fingerprint([asdict(dataset), self.image_size])
+
+    @property
+    def fetched(self):
+        """Datasets that come from a mirror's address."""
+        return [d.source for d in self.datasets.values() if d.folder == f"data/{d.source}"]
+
+    def source_files(self, dataset):
+        """What a dataset is prepared from, as far as a workflow needs to know."""
+        path = f"{dataset.folder}/dataset.json"
+        if dataset.controlled or (dataset.source not in self.fetched and not os.path.exists(path)):
+            return []
+        return [path]
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Write the plan of a study.")
+    parser.add_argument("config", help="the configuration as JSON")
+    parser.add_argument("output")
+    args = parser.parse_args()
+    study = Study(json.loads(args.config))
+    plan = {"config": study.config, "runs": [run.path for run in study.runs]}
+    beside = f"{args.output}.part"
+    Path(beside).write_text(json.dumps(plan, indent=1) + "\n")
+    os.replace(beside, args.output)
+    cells = len({run.cell for run in study.runs})
+    print(f"{study.name}: {len(study.runs)} runs, {len(study.losses)} losses in {cells} cells")
+
+
+if __name__ == "__main__":
+    main()

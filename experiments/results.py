@@ -1,0 +1,172 @@
+"""Records of runs and the study's table: columns, write, read, check.
+
+A run's folder holds ``counts.csv`` (pixel and object counts per test image and threshold),
+``probabilities.png`` (the first test images, 8 bit) and, written last, ``run.json``: status,
+configuration, provenance, and the hashes of the other two. Scores are not stored.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict
+from io import StringIO
+from pathlib import Path
+
+import pandas as pd
+
+from experiments.plan import stress_name
+from experiments.prepared import write_whole
+
+FORMAT = 1
+BAND = 2.0
+"""Half width in pixels of the band round the true boundary in which `band_*` count."""
+SIZE_BINS = {"small": (0, 32), "medium": (32, 128), "large": (128, float("inf"))}
+"""True objects by area in pixels: from, below."""
+HIT = 0.5
+"""A true object is hit when at least this share of its pixels is predicted foreground."""
+
+COUNTS = {
+    "image": "stem of the test image",
+    "threshold": "0.5, or tuned: chosen on the validation images",
+    "tp": "pixels: true foreground, predicted foreground",
+    "fp": "pixels: true background, predicted foreground",
+    "fn": "pixels: true foreground, predicted background",
+    "tn": "pixels: true background, predicted background",
+    **{f"band_{c}": f"{c} within {BAND:g} px of the true boundary" for c in ("tp", "fp", "fn", "tn")},
+    **{
+        f"{what}_{size}": f"{text} of {low} to below {high} px"
+        for size, (low, high) in SIZE_BINS.items()
+        for what, text in (
+            ("objects", "true objects"),
+            ("hits", f"true objects at least {HIT:.0%} found,"),
+        )
+    },
+    "false_objects": "predicted objects that touch no true one",
+}
+"""Columns of ``counts.csv`` and what they mean."""
+
+COLUMNS = {
+    "dataset": "dataset of the study",
+    "stress": "stress of the dataset: knob-value pairs, or none",
+    "loss": "loss as the configuration names it",
+    "learning_rate": "of Adam",
+    "seed": "seed of images, label noise, weights and order",
+    "status": "ok; diverged (loss or gradient not finite); failed (reason in run.json)",
+    "threshold_value": "the threshold that the row's counts were taken at",
+    **COUNTS,
+}
+"""Columns of ``runs.csv``: one row per run, test image and threshold; a run without counts
+(diverged, failed) is one row with its status and empty counts."""
+
+NUMERIC = [c for c in COUNTS if c not in ("image", "threshold")]
+
+
+class RecordError(ValueError):
+    """A record or table that is not what it says."""
+
+
+def sha256(data):
+    return hashlib.sha256(data if isinstance(data, bytes) else data.encode()).hexdigest()
+
+
+def read_plan(path):
+    """The configuration that a plan file holds."""
+    return json.loads(Path(path).read_text())["config"]
+
+
+def write_record(folder, record, counts=None, probabilities=None):
+    """Write a run: `counts` as rows of COUNTS, `probabilities` as PNG bytes; run.json last."""
+    folder = Path(folder)
+    files = {}
+    if counts is not None:
+        files["counts.csv"] = pd.DataFrame(counts, columns=list(COUNTS)).to_csv(index=False).encode()
+        files["probabilities.png"] = probabilities
+    for name, data in files.items():
+        write_whole(folder / name, data)
+    record = {"format": FORMAT, **record, "files": {n: sha256(d) for n, d in files.items()}}
+    write_whole(folder / "run.json", json.dumps(record, indent=1, sort_keys=True) + "\n")
+
+
+def read_record(folder, *, files=True):
+    """A run's record, checked to be whole; RecordError says what is amiss."""
+    folder = Path(folder)
+    try:
+        record = json.loads((folder / "run.json").read_text())
+    except FileNotFoundError:
+        raise RecordError(f"{folder}: no run.json") from None
+    except json.JSONDecodeError as error:
+        raise RecordError(f"{folder}/run.json: not JSON: {error}") from None
+    if record.get("format") != FORMAT:
+        raise RecordError(f"{folder}/run.json: format {record.get('format')}, expected {FORMAT}")
+    for name, digest in (record["files"] if files else {}).items():
+        path = folder / name
+        if not path.exists() or sha256(path.read_bytes()) != digest:
+            raise RecordError(f"{path}: missing, or not the file that run.json was written with")
+    return record
+
+
+def collect(study):
+    """The study's table and the runs' records, in the order of the plan.
+
+    A run whose record is missing, broken or of another configuration raises RecordError.
+    """
+    rows, records = [], []
+    for run in study.runs:
+        folder = Path(study.folder, run.path)
+        record = read_record(folder)
+        if record["fingerprint"] != run.fingerprint:
+            raise RecordError(f"{folder}: the record is of another configuration")
+        records.append(record)
+        key = {
+            "dataset": run.dataset,
+            "stress": stress_name(run.stress),
+            "loss": run.loss,
+            "learning_rate": run.learning_rate,
+            "seed": run.seed,
+            "status": record["status"],
+        }
+        if record["status"] == "ok":
+            counts = pd.read_csv(folder / "counts.csv", dtype={"image": str, "threshold": str})
+            value = counts["threshold"].map({"0.5": 0.5, "tuned": record["threshold"]})
+            rows.append(counts.assign(**key, threshold_value=value))
+        else:
+            rows.append(pd.DataFrame([key]))
+    table = pd.concat(rows, ignore_index=True).reindex(columns=list(COLUMNS))
+    table[NUMERIC] = table[NUMERIC].astype("Int64")
+    return check_table(table, "collected table"), records
+
+
+def check_table(table, name):
+    """The table itself, if its columns, statuses and counts hold; RecordError otherwise."""
+    if list(table.columns) != list(COLUMNS):
+        wrong = sorted(set(table.columns) ^ set(COLUMNS)) or "their order"
+        raise RecordError(f"{name}: the columns differ from the documented ones: {wrong}")
+    unknown = set(table["status"]) - {"ok", "diverged", "failed"}
+    if unknown:
+        raise RecordError(f"{name}: unknown status {sorted(unknown)}")
+    ok = table[table["status"] == "ok"]
+    if ok[NUMERIC].isna().any(axis=None) or (ok[NUMERIC] < 0).any(axis=None):
+        raise RecordError(f"{name}: a count is missing or negative in a run that is ok")
+    if not set(ok["threshold"]) <= {"0.5", "tuned"}:
+        raise RecordError(f"{name}: unknown threshold {sorted(set(ok['threshold']))}")
+    key = ["dataset", "stress", "loss", "learning_rate", "seed", "image", "threshold"]
+    if table.duplicated(key).any():
+        raise RecordError(f"{name}: a run's image stands there twice")
+    for size in SIZE_BINS:
+        if (ok[f"hits_{size}"] > ok[f"objects_{size}"]).any():
+            raise RecordError(f"{name}: more {size} objects hit than there are")
+    return table
+
+
+def read_table(path):
+    """``runs.csv``, checked."""
+    kinds = {"image": str, "threshold": str, **dict.fromkeys(NUMERIC, "Int64")}
+    return check_table(pd.read_csv(path, dtype=kinds), str(path))
+
+
+def describe(run):
+    """A run's configuration as its record holds it."""
+    spec = asdict(run)
+    spec["stress"] = dict(run.stress)
+    spec["loss_spec"] = json.loads(run.loss_spec)
+    spec["training"]["model_options"] = json.loads(run.training.model_options)
+    return spec

@@ -1,0 +1,104 @@
+# From the configuration to the study's table. `ancient` inputs order the jobs without ageing
+# what they made; the parameters' fingerprints say when a job is to run again.
+
+plan_file = f"{study.folder}/plan.json"
+checked_file = f"{study.folder}/logs/checked"
+
+
+def sources(*packages):
+    return sorted(map(str, (p for package in packages for p in Path(package).glob("*.py"))))
+
+
+rule plan:
+    output:
+        plan_file,
+    params:
+        config=study.json,
+    shell:
+        "python -m experiments.plan {params.config:q} {output}"
+
+
+rule check:
+    input:
+        ancient(plan_file),
+    output:
+        checked_file,
+    params:
+        study.checked,
+    shell:
+        "python -m experiments.check {input} {output}"
+
+
+if study.fetched:
+
+    rule fetch:
+        output:
+            "data/{source}/dataset.json",
+        params:
+            mirror=study.mirror,
+        wildcard_constraints:
+            source="[^/]+",
+        shell:
+            "python -m experiments.fetch {params.mirror:q} {wildcards.source}"
+
+
+for dataset in study.datasets.values():
+
+    rule:
+        name:
+            f"prepare_{dataset.name}"
+        input:
+            plan=ancient(plan_file),
+            source=study.source_files(dataset),
+            code=[f"experiments/{m}.py" for m in ("prepare", "prepared", "stress", "controlled")],
+        output:
+            [
+                f"{study.data_folder(dataset.name, '{stress}', seed)}/dataset.json"
+                for seed in study.seeds
+            ],
+        params:
+            dataset=dataset.name,
+            fingerprint=study.data_fingerprint(dataset),
+        wildcard_constraints:
+            stress="[^/]+",
+        log:
+            f"{study.folder}/logs/prepare/{dataset.name}_{{stress}}.log",
+        shell:
+            "python -m experiments.prepare {input.plan} {params.dataset} {wildcards.stress} 2>&1"
+            " | tee {log}"
+
+
+for chunk in study.chunks.values():
+
+    rule:
+        name:
+            f"train_{chunk.name}"
+        input:
+            plan=ancient(plan_file),
+            checked=ancient(checked_file),
+            data=sorted({f"{study.data_folder(*run.cell)}/dataset.json" for run in chunk.runs}),
+            code=[*sources("losses"), *study.loss_files]
+            + [f"experiments/{m}.py" for m in ("train", "models", "evaluate")],
+        output:
+            # Kept when the job runs again: it trains only what is missing or no longer valid.
+            [update(study.record(run)) for run in chunk.runs],
+        params:
+            chunk=chunk.name,
+            fingerprint=chunk.fingerprint,
+        threads: workflow.cores
+        log:
+            f"{study.folder}/logs/train/{chunk.name}.log",
+        shell:
+            "python -m experiments.train {input.plan} {params.chunk} --jobs {threads} --log {log}"
+
+
+rule collect:
+    input:
+        plan=ancient(plan_file),
+        records=[study.record(run) for run in study.runs],
+        code="experiments/results.py",
+    output:
+        table=f"{study.folder}/runs.csv",
+        records=f"{study.folder}/records.json",
+    shell:
+        "python -m experiments.collect {input.plan} {output}"

@@ -1,0 +1,375 @@
+"""Train the runs of a chunk: `python -m experiments.train PLAN CHUNK --jobs N`.
+
+Everything that a run starts from (images, weights, order, augmentation) follows from its dataset,
+stress and seed, never from the loss or from what else runs; each run takes one thread, so that
+the same cell gives the same bytes with one job or many.
+"""
+
+import argparse
+import hashlib
+import inspect
+import io
+import json
+import logging
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from datetime import UTC, datetime
+from functools import cache, lru_cache
+from importlib.metadata import version
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+import albumentations as A
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+
+import losses
+from experiments import evaluate, models, prepared, results
+from experiments.plan import Study, fingerprint, stable_seed
+
+log = logging.getLogger("dicebench")
+
+CURVE_POINTS = 10
+EXAMPLES = 4
+"""Test images whose probabilities are kept."""
+SAY_EVERY = 20.0
+"""Seconds between lines about a run in progress."""
+PACKAGES = ("torch", "segmentation-models-pytorch", "timm", "albumentations", "numpy", "scipy")
+
+
+class Cell:
+    """The images and labels that all losses of a (dataset, stress, seed) share."""
+
+    def __init__(self, folder):
+        data = prepared.read(folder)
+        self.content = data.info["content"]
+
+        def load(split):
+            stems = data.split[split]
+            images = np.stack([data.image(s) for s in stems])
+            masks = np.stack([data.mask(s) for s in stems])
+            return stems, images if images.ndim == 4 else images[..., None], masks
+
+        _, self.images, self.masks = load("train")
+        _, self.val_images, self.val_masks = load("val")
+        stems, self.test_images, masks = load("test")
+        self.test = [evaluate.Truth(s, m) for s, m in zip(stems, masks, strict=True)]
+        self.channels = self.images.shape[-1]
+
+
+@lru_cache(maxsize=2)
+def open_cell(folder, content):
+    """The cell of a folder; `content` keeps one that was prepared anew from being mistaken."""
+    return Cell(folder)
+
+
+def resolve_device(device):
+    """`auto` falls back to the CPU, `cuda` does not."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device: 'cuda' is not available here; allowed: auto, cpu")
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
+
+
+def to_tensor(images, device):
+    """(N, H, W, C) uint8 to (N, C, H, W) float32, about zero mean and unit scale."""
+    tensor = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+    tensor = (tensor.permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.25
+    return tensor.contiguous(memory_format=torch.channels_last)
+
+
+def augmentation(enabled):
+    """Flips and quarter turns: they leave pixels as they are, and the foreground's share."""
+    turns = [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5), A.RandomRotate90(p=0.5)]
+    return A.Compose(turns if enabled else [])
+
+
+def batches(cell, run):
+    """Batches of (images, masks, maps-free) samples: the order and augmentation of the cell."""
+    rng = np.random.default_rng(stable_seed("order", *run.cell))
+    transform = augmentation(run.training.augment)
+    order = []
+    for step in range(run.training.steps):
+        while len(order) < run.training.batch_size:
+            order += rng.permutation(len(cell.images)).tolist()
+        picked, order = order[: run.training.batch_size], order[run.training.batch_size :]
+        samples = []
+        for place, index in enumerate(picked):
+            transform.set_random_seed(stable_seed("augment", *run.cell, step, place) % 2**32)
+            samples.append((index, transform(image=cell.images[index], mask=cell.masks[index])))
+        yield step, samples
+
+
+@torch.no_grad()
+def predict(model, images, device, batch=32):
+    """Foreground probabilities (N, H, W), float32, of (N, H, W, C) uint8 images."""
+    model.eval()
+    parts = [
+        model(to_tensor(images[i : i + batch], device)).float().sigmoid()[:, 0].cpu()
+        for i in range(0, len(images), batch)
+    ]
+    model.train()
+    return torch.cat(parts).numpy()
+
+
+def fit(model, loss_fn, cell, run, device, say):
+    """Adam for `steps` steps; returns the learning curve and the step of divergence, or None."""
+    training = run.training
+    optimizer = torch.optim.Adam(model.parameters(), lr=run.learning_rate)
+    amp = training.mixed_precision and device == "cuda"
+    scaler = torch.amp.GradScaler(device, enabled=amp)
+    every = max(1, training.steps // CURVE_POINTS)
+    curve, recent = [], []
+    for step, samples in batches(cell, run):
+        images = to_tensor(np.stack([s["image"] for _, s in samples]), device)
+        masks = np.stack([s["mask"] for _, s in samples])[:, None]
+        target = torch.from_numpy(masks).to(device, torch.float32)
+        with torch.autocast(device, enabled=amp):
+            value = loss_fn(model(images), target)
+        if not torch.isfinite(value):
+            return curve, step
+        optimizer.zero_grad()
+        scaler.scale(value).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        recent.append(value.item())
+        say(step, recent[-1])
+        if (step + 1) % every == 0 or step + 1 == training.steps:
+            prob = predict(model, cell.val_images, device)
+            dice = evaluate.pooled_dice(prob, cell.val_masks, np.array([0.5]))[0]
+            curve.append(
+                {
+                    "step": step + 1,
+                    "loss": float(np.mean(recent)),
+                    "val_dice": float(dice),
+                    "val_fraction": float((prob > 0.5).mean()),
+                }
+            )
+            recent = []
+    return curve, None
+
+
+def train(study, run):
+    """Train and evaluate one run, and write its record whatever happens; returns the record."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+    torch.use_deterministic_algorithms(True)
+    folder = Path(study.folder, run.path)
+    record = {"fingerprint": run.fingerprint, "run": results.describe(run)}
+    counts = probabilities = None
+    clock = {"start": time.perf_counter()}
+    device = resolve_device(study.device)
+    try:
+        data = study.data_folder(*run.cell)
+        content = read_content(data)
+        record |= {"data": content, "code": code_of(run.loss_spec)}
+        cell = open_cell(data, content)
+        clock["load"] = time.perf_counter()
+        torch.manual_seed(stable_seed("weights", *run.cell))
+        model = models.build(run.training, cell.channels)
+        model = model.to(device, memory_format=torch.channels_last).train()
+        loss_fn = losses.build(json.loads(run.loss_spec)).to(device)
+        curve, diverged = fit(model, loss_fn, cell, run, device, Sayer(run))
+        clock["train"] = time.perf_counter()
+        record |= {"status": "ok" if diverged is None else "diverged", "curve": curve}
+        if diverged is None:
+            threshold = evaluate.tune(predict(model, cell.val_images, device), cell.val_masks)
+            prob = predict(model, cell.test_images, device)
+            counts = evaluate.evaluate(prob, cell.test, threshold)
+            probabilities = strip(prob[:EXAMPLES])
+            record |= {"threshold": threshold, "weights": weights_hash(model)}
+        else:
+            record["step"] = diverged
+    except torch.OutOfMemoryError as error:
+        record |= {"status": "failed", "reason": f"out of memory: {error}"}
+    except Exception as error:
+        log.exception("run %s failed", run.path)
+        record |= {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
+    clock["evaluate"] = time.perf_counter()
+    times = list(clock.items())
+    record |= provenance(device) | {
+        "seconds": {
+            name: round(at - before, 3)
+            for (_, before), (name, at) in zip(times, times[1:], strict=False)
+        }
+    }
+    results.write_record(folder, record, counts, probabilities)
+    return record
+
+
+def strip(prob):
+    """(N, H, W) probabilities side by side as the bytes of an 8-bit PNG."""
+    buffer = io.BytesIO()
+    pixels = (np.concatenate(list(prob), axis=1) * 255).round().astype(np.uint8)
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def weights_hash(model):
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def read_content(folder):
+    return json.loads(Path(folder, "dataset.json").read_text())["content"]
+
+
+@cache
+def code_of(loss_spec):
+    """Fingerprint of the source that a run's numbers come from: the training and its loss."""
+    here = Path(__file__).parent
+    files = {here / f"{name}.py" for name in ("train", "models", "evaluate")}
+    for module in losses.build(json.loads(loss_spec)).modules():
+        for base in type(module).__mro__:
+            file = inspect.getsourcefile(base) if base.__module__ != "builtins" else None
+            if file and "site-packages" not in file:
+                files.add(Path(file))
+                if base.__module__.startswith("losses."):
+                    files.add(Path(losses.__file__).parent / "_base.py")
+    return fingerprint({file.name: results.sha256(file.read_bytes()) for file in sorted(files)})
+
+
+@cache
+def provenance(device):
+    """Where a record comes from: commit, versions, device."""
+
+    def git(*words):
+        done = subprocess.run(
+            ["git", *words], capture_output=True, text=True, cwd=Path(__file__).parent, check=False
+        )
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    status = git("status", "--porcelain")
+    return {
+        "commit": git("rev-parse", "HEAD"),
+        "dirty": None if status is None else bool(status),
+        "versions": {"python": sys.version.split()[0], **{p: version(p) for p in PACKAGES}},
+        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def is_done(study, run):
+    """Whether a run's record is whole and of this configuration, data and code."""
+    try:
+        record = results.read_record(Path(study.folder, run.path))
+    except results.RecordError:
+        return False
+    return (
+        record["fingerprint"] == run.fingerprint
+        and record["status"] != "failed"
+        and record.get("data") == read_content(study.data_folder(*run.cell))
+        and record.get("code") == code_of(run.loss_spec)
+    )
+
+
+class Sayer:
+    """Says now and then how far a run is."""
+
+    def __init__(self, run):
+        self.run, self.last = run, time.monotonic()
+
+    def __call__(self, step, value):
+        if time.monotonic() - self.last > SAY_EVERY:
+            self.last = time.monotonic()
+            steps = self.run.training.steps
+            log.info("... %s step %d of %d, loss %.4f", name_of(self.run), step + 1, steps, value)
+
+
+def name_of(run):
+    dataset, stress, seed = run.cell
+    return f"{dataset} {stress} {run.loss} seed {seed}"
+
+
+class Progress:
+    """How many of the study's runs are done, and how long the rest will take at this pace."""
+
+    def __init__(self, study, pending):
+        paths = {run.path for run in pending}
+        others = [run for run in study.runs if run.path not in paths]
+        self.total = len(study.runs)
+        self.done = sum(Path(study.record(run)).exists() for run in others)
+        self.began, self.finished = time.monotonic(), 0
+
+    def finish(self, run, record):
+        self.done, self.finished = self.done + 1, self.finished + 1
+        pace = (time.monotonic() - self.began) / self.finished
+        left = pace * (self.total - self.done)
+        curve = record.get("curve") or [{}]
+        last = curve[-1]
+        log.info(
+            "[%*d/%d] %s: %s%s, %.1f s; about %s left",
+            len(str(self.total)),
+            self.done,
+            self.total,
+            name_of(run),
+            record["status"],
+            f", loss {last['loss']:.4f}, validation Dice {last['val_dice']:.3f}" if last else "",
+            sum(record["seconds"].values()),
+            f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s",
+        )
+
+
+def train_all(study, runs, jobs):
+    """Train what is not done yet, `jobs` runs at a time; returns how many were trained."""
+    pending = []
+    for run in runs:
+        if is_done(study, run):
+            os.utime(study.record(run))  # as new as what it was checked against
+        else:
+            pending.append(run)
+    if len(pending) < len(runs):
+        log.info("%d of %d runs are already there", len(runs) - len(pending), len(runs))
+    if not pending:
+        return 0
+    provenance(resolve_device(study.device))
+    progress = Progress(study, pending)
+    jobs = min(jobs, len(pending))
+    log.info("training %d runs, %d at a time", len(pending), jobs)
+    if jobs == 1:
+        for run in pending:
+            progress.finish(run, train(study, run))
+        return len(pending)
+    # A forked worker starts with everything imported.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    with ProcessPoolExecutor(jobs, context) as pool:
+        waiting = {pool.submit(train, study, run): run for run in pending}
+        for future in as_completed(waiting):
+            progress.finish(waiting[future], future.result())
+    return len(pending)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("plan")
+    parser.add_argument("chunk")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--log", help="a file that gets what the terminal gets")
+    args = parser.parse_args()
+    handlers = [logging.StreamHandler()]
+    if args.log:
+        handlers.append(logging.FileHandler(args.log, "w"))
+    logging.basicConfig(
+        level=logging.INFO, handlers=handlers, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
+    )
+    study = Study(results.read_plan(args.plan))
+    try:
+        train_all(study, study.chunks[args.chunk].runs, args.jobs)
+    except ValueError as error:
+        raise SystemExit(f"dicebench: {error}") from None
+
+
+if __name__ == "__main__":
+    main()
