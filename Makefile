@@ -14,7 +14,9 @@ test: $(VENV)/test.ok
 	$(RUN) python -m pytest
 
 lint: $(VENV)/test.ok
-	$(RUN) ruff check . && ruff format --check . && snakefmt --check Snakefile experiments analysis && snakemake --lint
+	$(RUN) ruff check . && ruff format --check . && snakefmt --check Snakefile experiments analysis
+	@# The environment is requirements.txt for every rule: the one wish of the linter's left open.
+	$(RUN) ! snakemake --lint 2>&1 | grep '^    \* ' | grep -v 'Specify a conda environment'
 
 format: $(VENV)/test.ok
 	$(RUN) ruff check --fix . && ruff format . && snakefmt Snakefile experiments analysis

@@ -1,6 +1,4 @@
-from pathlib import Path
-
-from experiments.plan import Study
+from experiments.plan import Study, sources
 
 if "study" not in config:  # --configfile names another study: it is whole by itself
 

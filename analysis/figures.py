@@ -14,6 +14,7 @@ from PIL import Image
 
 from analysis import claims, metrics, statistics, style
 from analysis.style import plt
+from analysis.verdicts import read_verdicts
 from experiments.plan import Study, stress_name
 from experiments.prepared import write_whole
 from experiments.results import read_plan, read_table
@@ -80,7 +81,9 @@ def sweep(study, scored, name, dataset, knob):
             axis.minorticks_off()
             axis.set_xlabel(KNOB_LABELS[knob])
         else:
-            axis.set_xticks(range(len(levels)), [level.label.replace(" ", "\n") for level in levels])
+            axis.set_xticks(
+                range(len(levels)), [level.label.replace(" ", "\n") for level in levels]
+            )
             axis.set_xlim(-0.5, len(levels) - 0.5)
             axis.set_xlabel(title(name).capitalize())
     handles, labels = axes[0].get_legend_handles_labels()
@@ -112,7 +115,7 @@ def place(k, value, levels, shift, *, log):
 
 
 def examples(study, records, name, dataset):
-    """Image, truth and each loss's prediction at 0.5: one test image of the first seed per level."""
+    """Image, truth and each loss's prediction at 0.5: a test image of the first seed per level."""
     levels = study.experiments[name][dataset]
     seed = study.seeds[0]
     losses = list(study.losses)
@@ -136,7 +139,8 @@ def examples(study, records, name, dataset):
             run = next(
                 r
                 for r in study.runs
-                if (r.dataset, stress_name(r.stress), r.loss, r.seed) == (dataset, stress, loss, seed)
+                if (r.dataset, stress_name(r.stress), r.loss, r.seed)
+                == (dataset, stress, loss, seed)
             )
             record = paths[(dataset, stress, loss, seed)]
             if record["status"] != "ok":
@@ -179,7 +183,8 @@ def curves(study, records, dataset):
         found = [
             pd.DataFrame(r["curve"]).set_index("step")
             for r in records
-            if r["run"]["dataset"] == dataset and key(r["run"])[:2] == (stress, loss)
+            if r["run"]["dataset"] == dataset
+            and key(r["run"])[:2] == (stress, loss)
             and r.get("curve")
         ]
         n += len(found)
@@ -217,7 +222,7 @@ def overview(study, verdicts):
     """Every claim's estimate and interval, for each loss, against the smallest that matters."""
     found = claims.load()
     shown = verdicts[verdicts["threshold"] == "0.5"]
-    groups = [g for g in shown[["claim", "dataset"]].drop_duplicates().itertuples(index=False)]
+    groups = list(shown[["claim", "dataset"]].drop_duplicates().itertuples(index=False))
     columns = min(2, len(groups))
     lines = -(-len(groups) // columns)
     losses = list(dict.fromkeys(shown["loss"]))
@@ -293,7 +298,7 @@ def main():
     args = parser.parse_args()
     study = Study(read_plan(args.plan))
     records = json.loads(Path(args.records).read_text())
-    verdicts = pd.read_csv(args.verdicts, dtype={"threshold": str})
+    verdicts = read_verdicts(args.verdicts)
     drawn = draw(study, read_table(args.table), records, verdicts, args.folder)
     write_whole(args.folder / "captions.json", json.dumps(drawn, indent=1) + "\n")
 

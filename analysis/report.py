@@ -10,7 +10,7 @@ import jinja2
 import pandas as pd
 
 from analysis import claims, metrics, style
-from analysis.verdicts import HEADLINE, REFERENCE
+from analysis.verdicts import HEADLINE, REFERENCE, read_verdicts
 from experiments.plan import Study
 from experiments.prepared import write_whole
 from experiments.results import COLUMNS, read_plan, read_table
@@ -53,7 +53,8 @@ def cards(verdicts, found):
         tuned = next(
             r
             for r in rows
-            if r["threshold"] == "tuned" and (r["claim"], r["dataset"]) == (row["claim"], row["dataset"])
+            if r["threshold"] == "tuned"
+            and (r["claim"], r["dataset"]) == (row["claim"], row["dataset"])
         )
         result.append(
             {
@@ -109,11 +110,19 @@ def provenance(study, records):
     lines = [
         ("Study", f"{study.name}: {len(study.runs)} runs planned, {len(records)} recorded"),
         ("Status", told(r["status"] for r in records)),
-        ("Commit", told(f"{r['commit'] or 'none'}{' (with changes)' if r['dirty'] else ''}" for r in records)),
+        (
+            "Commit",
+            told(
+                f"{r['commit'] or 'none'}{' (with changes)' if r['dirty'] else ''}" for r in records
+            ),
+        ),
         ("Code", told(sorted(r.get("code", "none") for r in records))),
         ("Device", told(r["device"] for r in records)),
         ("Training and evaluation", f"{seconds / 60:.1f} minutes of one thread each, in all"),
-        ("Written", f"{min(r['written'] for r in records)} to {max(r['written'] for r in records)}"),
+        (
+            "Written",
+            f"{min(r['written'] for r in records)} to {max(r['written'] for r in records)}",
+        ),
     ]
     packages = sorted({p for r in records for p in r["versions"]})
     lines += [(p, told(r["versions"].get(p) for r in records)) for p in packages]
@@ -172,9 +181,7 @@ def main():
         study,
         read_table(args.table),
         json.loads(Path(args.records).read_text()),
-        pd.read_csv(args.verdicts, dtype={"threshold": str}, keep_default_na=False).astype(
-            {c: float for c in ("estimate", "low", "high", "smallest")}
-        ),
+        read_verdicts(args.verdicts),
         args.figures,
     )
     write_whole(args.output, html)

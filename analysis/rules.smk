@@ -15,8 +15,10 @@ rule verdicts:
         ),
     params:
         study.asked,
+    log:
+        f"{study.folder}/logs/verdicts.log",
     shell:
-        "python -m analysis.verdicts {input.plan} {input.table} {output}"
+        "python -m analysis.verdicts {input.plan} {input.table} {output} 2>&1 | tee {log}"
 
 
 rule figures:
@@ -30,9 +32,11 @@ rule figures:
         folder=directory(f"{study.folder}/figures"),
     params:
         study.asked,
+    log:
+        f"{study.folder}/logs/figures.log",
     shell:
         "python -m analysis.figures {input.plan} {input.table} {input.records} {input.verdicts}"
-        " {output.folder}"
+        " {output.folder} 2>&1 | tee {log}"
 
 
 rule report:
@@ -45,6 +49,8 @@ rule report:
         code=["analysis/report.py", "analysis/report.html.j2"],
     output:
         report(f"{study.folder}/report.html", category="Report", caption="captions/report.rst"),
+    log:
+        f"{study.folder}/logs/report.log",
     shell:
         "python -m analysis.report {input.plan} {input.table} {input.records} {input.verdicts}"
-        " {input.figures} {output}"
+        " {input.figures} {output} 2>&1 | tee {log}"

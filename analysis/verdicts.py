@@ -1,4 +1,4 @@
-"""From a study's table to verdicts.csv: `python -m analysis.verdicts PLAN runs.csv verdicts.csv`."""
+"""The verdicts of a study: `python -m analysis.verdicts PLAN runs.csv verdicts.csv`."""
 
 import argparse
 from dataclasses import asdict, dataclass, fields
@@ -63,7 +63,9 @@ def judge(study, scored, name, claim, dataset, loss, threshold):
     if not terms:
         reason = "the experiment has no levels that could answer"
     elif estimated.n < planned:
-        reason = f"{planned - estimated.n} of {planned} pairs of runs are missing or without a value"
+        reason = (
+            f"{planned - estimated.n} of {planned} pairs of runs are missing or without a value"
+        )
     else:
         reason = ""
     return Verdict(
@@ -89,7 +91,9 @@ def judge(study, scored, name, claim, dataset, loss, threshold):
 def verdicts(study, table):
     """A row per claim, dataset, loss and threshold, the claims' own loss first."""
     scored = metrics.scores(table)
-    others = sorted((loss for loss in study.losses if loss != REFERENCE), key=lambda v: v != HEADLINE)
+    others = sorted(
+        (loss for loss in study.losses if loss != REFERENCE), key=lambda v: v != HEADLINE
+    )
     rows = [
         asdict(judge(study, scored, name, claim, dataset, loss, threshold))
         for name, (claim, _) in claims.load().items()
@@ -99,6 +103,11 @@ def verdicts(study, table):
         for threshold in THRESHOLDS
     ]
     return pd.DataFrame(rows, columns=[field.name for field in fields(Verdict)])
+
+
+def read_verdicts(path):
+    """verdicts.csv as `verdicts` made it."""
+    return pd.read_csv(path, dtype={"threshold": str}).fillna({"reason": "", "stress": ""})
 
 
 def main():

@@ -1,4 +1,4 @@
-"""Refuse before anything trains what only the libraries can tell: `python -m experiments.check PLAN`.
+"""Refuse what only the libraries can tell, before training: `python -m experiments.check PLAN OUT`.
 
 Every loss is built and called on a small batch, the model is built, the device is looked for.
 """

@@ -60,7 +60,9 @@ def _outlines(rng, side, radii):
         placed = np.vstack([placed, (*centre, radius)])
         reach = 2.5 * radius + 4
         box = tuple(slice(max(0, int(c - reach)), int(c + reach) + 2) for c in centre)
-        y, x = np.ogrid[box[0].start : min(box[0].stop, side), box[1].start : min(box[1].stop, side)]
+        y, x = np.ogrid[
+            box[0].start : min(box[0].stop, side), box[1].start : min(box[1].stop, side)
+        ]
         dy, dx = y - centre[0], x - centre[1]
         waves = np.arctan2(dy, dx)[..., None] * harmonics + rng.uniform(0, 2 * np.pi, 4)
         outline = 1 + np.cos(waves) @ (rng.normal(size=4) * 0.25 / harmonics)

@@ -1,4 +1,4 @@
-"""Models by name: any architecture and encoder of segmentation-models-pytorch, one logit a pixel."""
+"""Models by name: any of segmentation-models-pytorch's, with one logit a pixel."""
 
 import json
 

@@ -155,6 +155,11 @@ def local_source(use):
     return os.path.relpath(path) if path.exists() else None
 
 
+def sources(*packages):
+    """The Python files of packages: what made from them is made again when they change."""
+    return sorted(str(path) for package in packages for path in Path(package).glob("*.py"))
+
+
 def is_url(mirror):
     return bool(mirror) and "://" in mirror
 
@@ -171,7 +176,9 @@ def find(source, mirror, place):
         )
     folder = Path(mirror, source)
     if not folder.is_dir():
-        have = [p.name for p in Path(mirror).iterdir() if p.is_dir()] if Path(mirror).is_dir() else []
+        have = (
+            [p.name for p in Path(mirror).iterdir() if p.is_dir()] if Path(mirror).is_dir() else []
+        )
         raise ConfigError(
             f"{place}: the mirror {mirror!r} holds no dataset {source!r}"
             f"{nearest(source, have)}; it holds: {', '.join(sorted(have)) or 'nothing'}"
@@ -359,7 +366,9 @@ class Study:
         if "levels" in value:
             check.mapping(value, place, ("levels",))
             levels = [
-                Level(str(label), None, read_stress(knobs or {}, f"{place}.levels.{label}", dataset))
+                Level(
+                    str(label), None, read_stress(knobs or {}, f"{place}.levels.{label}", dataset)
+                )
                 for label, knobs in self._some(value["levels"], f"{place}.levels").items()
             ]
         else:

@@ -13,6 +13,9 @@ from experiments import controlled, prepared, stress
 from experiments.plan import CONTROLLED_FRACTION, SPLITS, Study, stable_seed
 from experiments.results import read_plan
 
+REACH = 0.25
+"""By how much, relatively, the mean foreground fraction may miss the one asked for."""
+
 
 def scenes(study, dataset, knobs, seed):
     """{split: [(stem, image, mask)]} before blur, jitter and flips.
@@ -39,7 +42,9 @@ def scenes(study, dataset, knobs, seed):
             for split in SPLITS
         }
     source = prepared.read(dataset.folder, dataset.masks)
-    arrays = {stem: (source.image(stem), source.mask(stem)) for s in SPLITS for stem in source.split[s]}
+    arrays = {
+        stem: (source.image(stem), source.mask(stem)) for s in SPLITS for stem in source.split[s]
+    }
     grey = all(image.ndim == 2 for image, _ in arrays.values())
     cut = {}
     for split in SPLITS:
@@ -63,7 +68,9 @@ def prepare(study, dataset, stress_name, seed):
     for split, items in scenes(study, dataset, knobs, seed).items():
         samples[split] = []
         for stem, image, mask in items:
-            rng = np.random.default_rng(stable_seed("labels", dataset.name, seed, stem, stress_name))
+            rng = np.random.default_rng(
+                stable_seed("labels", dataset.name, seed, stem, stress_name)
+            )
             label = mask
             if "blur" in knobs:
                 image = stress.blur(image, knobs["blur"])
@@ -88,6 +95,13 @@ def prepare(study, dataset, stress_name, seed):
             )
         ),
     }
+    reached, asked = measured["foreground_fraction"]["train"], knobs.get("fraction")
+    if asked and abs(reached / asked - 1) > REACH:
+        raise ValueError(
+            f"dataset {dataset.name!r}, fraction {asked}: windows of {study.image_size} pixels "
+            f"reach {reached:.3g} on average; allowed: a fraction that the images have (each "
+            "dataset can have its own: 'values: {DATASET: [...]}')"
+        )
     info = {
         "title": f"{dataset.name}, stress {stress_name}, seed {seed}",
         "stress": knobs,

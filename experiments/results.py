@@ -8,7 +8,6 @@ configuration, provenance, and the hashes of the other two. Scores are not store
 import hashlib
 import json
 from dataclasses import asdict
-from io import StringIO
 from pathlib import Path
 
 import pandas as pd
@@ -31,7 +30,10 @@ COUNTS = {
     "fp": "pixels: true background, predicted foreground",
     "fn": "pixels: true foreground, predicted background",
     "tn": "pixels: true background, predicted background",
-    **{f"band_{c}": f"{c} within {BAND:g} px of the true boundary" for c in ("tp", "fp", "fn", "tn")},
+    **{
+        f"band_{c}": f"{c} within {BAND:g} px of the true boundary"
+        for c in ("tp", "fp", "fn", "tn")
+    },
     **{
         f"{what}_{size}": f"{text} of {low} to below {high} px"
         for size, (low, high) in SIZE_BINS.items()
@@ -78,7 +80,9 @@ def write_record(folder, record, counts=None, probabilities=None):
     folder = Path(folder)
     files = {}
     if counts is not None:
-        files["counts.csv"] = pd.DataFrame(counts, columns=list(COUNTS)).to_csv(index=False).encode()
+        files["counts.csv"] = (
+            pd.DataFrame(counts, columns=list(COUNTS)).to_csv(index=False).encode()
+        )
         files["probabilities.png"] = probabilities
     for name, data in files.items():
         write_whole(folder / name, data)

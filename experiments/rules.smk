@@ -5,17 +5,15 @@ plan_file = f"{study.folder}/plan.json"
 checked_file = f"{study.folder}/logs/checked"
 
 
-def sources(*packages):
-    return sorted(map(str, (p for package in packages for p in Path(package).glob("*.py"))))
-
-
 rule plan:
     output:
         plan_file,
     params:
         config=study.json,
+    log:
+        f"{study.folder}/logs/plan.log",
     shell:
-        "python -m experiments.plan {params.config:q} {output}"
+        "python -m experiments.plan {params.config:q} {output} 2>&1 | tee {log}"
 
 
 rule check:
@@ -25,8 +23,10 @@ rule check:
         checked_file,
     params:
         study.checked,
+    log:
+        f"{study.folder}/logs/check.log",
     shell:
-        "python -m experiments.check {input} {output}"
+        "python -m experiments.check {input} {output} 2>&1 | tee {log}"
 
 
 if study.fetched:
@@ -34,10 +34,10 @@ if study.fetched:
     rule fetch:
         output:
             "data/{source}/dataset.json",
-        params:
-            mirror=study.mirror,
         wildcard_constraints:
             source="[^/]+",
+        params:
+            mirror=study.mirror,
         shell:
             "python -m experiments.fetch {params.mirror:q} {wildcards.source}"
 
@@ -56,13 +56,13 @@ for dataset in study.datasets.values():
                 f"{study.data_folder(dataset.name, '{stress}', seed)}/dataset.json"
                 for seed in study.seeds
             ],
+        log:
+            f"{study.folder}/logs/prepare/{dataset.name}_{{stress}}.log",
+        wildcard_constraints:
+            stress="[^/]+",
         params:
             dataset=dataset.name,
             fingerprint=study.data_fingerprint(dataset),
-        wildcard_constraints:
-            stress="[^/]+",
-        log:
-            f"{study.folder}/logs/prepare/{dataset.name}_{{stress}}.log",
         shell:
             "python -m experiments.prepare {input.plan} {params.dataset} {wildcards.stress} 2>&1"
             " | tee {log}"
@@ -82,12 +82,12 @@ for chunk in study.chunks.values():
         output:
             # Kept when the job runs again: it trains only what is missing or no longer valid.
             [update(study.record(run)) for run in chunk.runs],
+        log:
+            f"{study.folder}/logs/train/{chunk.name}.log",
+        threads: workflow.cores
         params:
             chunk=chunk.name,
             fingerprint=chunk.fingerprint,
-        threads: workflow.cores
-        log:
-            f"{study.folder}/logs/train/{chunk.name}.log",
         shell:
             "python -m experiments.train {input.plan} {params.chunk} --jobs {threads} --log {log}"
 
@@ -100,5 +100,7 @@ rule collect:
     output:
         table=f"{study.folder}/runs.csv",
         records=f"{study.folder}/records.json",
+    log:
+        f"{study.folder}/logs/collect.log",
     shell:
-        "python -m experiments.collect {input.plan} {output}"
+        "python -m experiments.collect {input.plan} {output} 2>&1 | tee {log}"

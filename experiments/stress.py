@@ -44,7 +44,9 @@ def window(rng, image, mask, side, size="large", fraction=None):
 def _at_least(array, side):
     """Mirrored at its edges until it is at least side x side."""
     height, width = array.shape[:2]
-    pad = [(max(0, side - n) // 2, max(0, side - n) - max(0, side - n) // 2) for n in (height, width)]
+    pad = [
+        (max(0, side - n) // 2, max(0, side - n) - max(0, side - n) // 2) for n in (height, width)
+    ]
     return np.pad(array, pad + [(0, 0)] * (array.ndim - 2), mode="symmetric")
 
 
@@ -60,7 +62,9 @@ def _position(rng, mask, side, fraction):
     top = np.unique(np.r_[np.arange(0, height + 1, STRIDE), height])
     left = np.unique(np.r_[np.arange(0, width + 1, STRIDE), width])
     y, x = np.meshgrid(top, left, indexing="ij")
-    share = (sums[y + side, x + side] - sums[y, x + side] - sums[y + side, x] + sums[y, x]) / side**2
+    share = (
+        sums[y + side, x + side] - sums[y, x + side] - sums[y + side, x] + sums[y, x]
+    ) / side**2
     away = np.where(share > 0, np.abs(np.log(np.maximum(share, 1e-9) / fraction)), 1e3)
     # One of the best positions, so that several windows of an image differ.
     best = np.argsort(away, axis=None, kind="stable")[: max(1, min(5, away.size // 10))]

@@ -26,6 +26,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
+import itertools
+
 import albumentations as A
 import cv2
 import numpy as np
@@ -199,8 +201,7 @@ def train(study, run):
     times = list(clock.items())
     record |= provenance(device) | {
         "seconds": {
-            name: round(at - before, 3)
-            for (_, before), (name, at) in zip(times, times[1:], strict=False)
+            name: round(at - before, 3) for (_, before), (name, at) in itertools.pairwise(times)
         }
     }
     results.write_record(folder, record, counts, probabilities)

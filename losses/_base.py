@@ -8,7 +8,7 @@ def probabilities(logits, target):
     """Probabilities and targets of equal shape, both (N, C, *space), sums safe in float32.
 
     logits (N, C, *space): C = 1 goes through the sigmoid, C > 1 through the softmax.
-    target: class indices (N, *space), or (N, 1, *space) where C = 1; or probabilities (N, C, *space).
+    target: class indices (N, *space), or probabilities (N, C, *space).
     Raises ValueError for other shapes, and for class indices outside 0..C-1.
     """
     target = dense_target(logits, target)

@@ -1,0 +1,39 @@
+import copy
+import os
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+TINY = {
+    "study": "tiny",
+    "datasets": {"controlled": {"train": 8, "val": 4, "test": 4}},
+    "losses": {"cross_entropy": {}, "dice": {}},
+    "experiments": {
+        "imbalance": {"knob": "fraction", "values": [0.3, 0.03], "hold": {"size": "small"}},
+        "object_size": {"levels": {"large": {}, "mixed": {"size": "mixed", "fraction": 0.3}}},
+        "boundary": {"levels": {"sharp": {}, "jittered": {"jitter": 2}}},
+        "noise": {"knob": "flips", "values": [0, 0.3]},
+    },
+    "seeds": [0, 1],
+    "image_size": 32,
+    "training": {
+        "steps": 6,
+        "batch_size": 2,
+        "model_options": {"encoder_depth": 3, "decoder_channels": [16, 8, 8]},
+    },
+}
+"""A whole study in seconds: four experiments, five cells by two seeds and two losses."""
+
+
+@pytest.fixture
+def tiny():
+    return copy.deepcopy(TINY)
+
+
+@pytest.fixture
+def in_tmp(tmp_path, monkeypatch):
+    """The test runs in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -1,0 +1,77 @@
+"""Counts by hand and against brute force; the threshold against trying every one."""
+
+import numpy as np
+import pytest
+
+from experiments import evaluate
+from experiments.evaluate import Truth
+
+MASK = np.zeros((12, 12), np.uint8)
+MASK[1:3, 1:3] = 1  # a small object of 4 pixels
+MASK[5:11, 5:11] = 1  # one of 36
+NOTHING, EVERYTHING = np.zeros(MASK.shape, bool), np.ones(MASK.shape, bool)
+
+
+def test_counts_by_hand():
+    predicted = NOTHING.copy()
+    predicted[5:11, 5:8] = True  # half of the larger object: a hit
+    predicted[1, 1] = True  # a quarter of the small one: a miss
+    predicted[0, 11] = True  # touches nothing
+    row = Truth("a", MASK).count(predicted)
+    assert (row["tp"], row["fp"], row["fn"], row["tn"]) == (19, 1, 21, 103)
+    assert (row["objects_small"], row["hits_small"]) == (1, 0)
+    assert (row["objects_medium"], row["hits_medium"]) == (1, 1)
+    assert (row["objects_large"], row["hits_large"]) == (0, 0)
+    assert row["false_objects"] == 1
+
+
+def test_the_band_is_two_pixels_either_side_of_the_boundary():
+    mask = np.zeros((20, 20), np.uint8)
+    mask[:, 10:] = 1
+    band = Truth("a", mask).band
+    assert np.flatnonzero(band[3]).tolist() == [8, 9, 10, 11]
+    row = Truth("a", mask).count(np.zeros((20, 20), bool))
+    assert (row["band_fn"], row["band_tn"], row["fn"]) == (40, 40, 200)
+
+
+@pytest.mark.parametrize("mask", [NOTHING, EVERYTHING])
+@pytest.mark.parametrize("predicted", [NOTHING, EVERYTHING])
+def test_empty_and_full_masks_are_defined(mask, predicted):
+    row = Truth("a", mask).count(predicted)
+    assert row["tp"] + row["fp"] + row["fn"] + row["tn"] == 144
+    assert row["band_tp"] + row["band_fp"] + row["band_fn"] + row["band_tn"] == 0
+    assert row["false_objects"] == int(predicted.any() and not mask.any())
+    assert sum(row[f"objects_{s}"] for s in ("small", "medium", "large")) == int(mask.any())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_tuned_threshold_is_the_best_of_all(seed):
+    rng = np.random.default_rng(seed)
+    masks = (rng.random((3, 16, 16)) < 0.2).astype(np.uint8)
+    prob = (0.4 * masks + rng.random(masks.shape) * 0.6).astype(np.float32)
+
+    def dice(threshold):
+        predicted = prob > threshold
+        return 2 * (predicted & (masks > 0)).sum() / (predicted.sum() + masks.sum())
+
+    every = np.array([dice(t) for t in evaluate.THRESHOLDS])
+    assert evaluate.pooled_dice(prob, masks, evaluate.THRESHOLDS) == pytest.approx(every)
+    assert dice(evaluate.tune(prob, masks)) == pytest.approx(every.max())
+
+
+def test_among_equals_the_threshold_nearest_to_one_half_is_taken():
+    masks = np.array([[[0, 1]]])
+    assert evaluate.tune(np.array([[[0.1, 0.9]]]), masks) == 0.5
+    assert evaluate.tune(np.array([[[0.6, 0.9]]]), masks) == pytest.approx(0.6)
+    assert evaluate.tune(np.zeros((1, 1, 2)), masks) == 0.5
+
+
+def test_evaluate_gives_a_row_per_image_and_threshold():
+    prob = np.stack([MASK * 0.4, MASK * 0.9])
+    rows = evaluate.evaluate(prob, [Truth("a", MASK), Truth("b", MASK)], 0.3)
+    assert [(r["image"], r["threshold"], r["tp"]) for r in rows] == [
+        ("a", "0.5", 0),
+        ("b", "0.5", 40),
+        ("a", "tuned", 40),
+        ("b", "tuned", 40),
+    ]

@@ -1,0 +1,174 @@
+"""Controlled images, stresses and the prepared layout."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import ndimage
+
+from experiments import controlled, prepare, prepared, stress
+from experiments.plan import Study
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+@pytest.mark.parametrize("size", ["large", "small", "mixed"])
+@pytest.mark.parametrize("fraction", [0.3, 0.06, 0.012, 0.003])
+def test_the_foreground_fraction_is_exact_to_the_pixel(size, fraction):
+    for seed in range(3):
+        image, mask = controlled.scene(rng(seed), 64, fraction, size)
+        assert image.shape == mask.shape == (64, 64)
+        assert image.dtype == mask.dtype == np.uint8
+        assert mask.sum() == round(fraction * 64 * 64)
+
+
+def test_fraction_is_the_number_of_objects_and_not_their_size():
+    def areas(fraction):
+        labels = [
+            ndimage.label(controlled.scene(rng(s), 64, fraction, "small")[1]) for s in range(20)
+        ]
+        return np.mean([n for _, n in labels]), np.concatenate(
+            [np.bincount(label.ravel())[1:] for label, _ in labels]
+        )
+
+    (few, small), (many, same) = areas(0.003), areas(0.03)
+    assert few == pytest.approx(1, abs=0.3)
+    assert many == pytest.approx(10, rel=0.2)
+    assert np.median(same) == pytest.approx(np.median(small), rel=0.25)
+
+
+def test_a_mixed_scene_has_one_large_object_among_small_ones():
+    _, mask = controlled.scene(rng(1), 64, 0.06, "mixed")
+    areas = np.sort(np.bincount(ndimage.label(mask)[0].ravel())[1:])
+    assert len(areas) >= 4
+    assert areas[-1] > 6 * areas[:-1].max()
+
+
+def test_stresses_turn_their_own_knob():
+    _, mask = controlled.scene(rng(), 64, 0.06, "large")
+    flipped = stress.flips(rng(), mask, 0.2)
+    assert np.mean(flipped != mask) == pytest.approx(0.2, abs=0.02)
+    moved = stress.jitter(rng(), mask, 2.0)
+    inside, outside = (ndimage.distance_transform_edt(m) for m in (mask, 1 - mask))
+    away = np.where(mask, inside, outside)[moved != mask]
+    assert 0 < away.mean() < 3  # only pixels near the boundary change
+    assert away.max() < 8
+    assert moved.mean() == pytest.approx(mask.mean(), rel=0.3)
+    assert not stress.jitter(rng(), np.zeros_like(mask), 2.0).any()
+    step = np.repeat([[0] * 16 + [255] * 16], 32, 0).astype(np.uint8)
+    assert len(np.unique(stress.blur(step, 2.0))) > 6
+
+
+def test_windows_keep_objects_at_their_scale_and_reach_the_fraction():
+    image, mask = controlled.scene(rng(2), 160, 0.02, "large")
+    for fraction in (0.1, 0.05, 0.01):
+        cut, cut_mask = stress.window(rng(), image, mask, 64, fraction=fraction)
+        assert cut_mask.mean() == pytest.approx(fraction, rel=0.3)
+        place = np.lib.stride_tricks.sliding_window_view(image, (64, 64))
+        assert (place == cut).all((2, 3)).any()  # it is a piece of the image, pixel by pixel
+    _, half = stress.window(rng(), image, mask, 64, size="small")
+    assert half.any()
+    both, _ = stress.window(rng(), image, mask, 64, size="mixed")
+    assert both.shape == (64, 64)
+
+
+def test_windows_of_small_empty_and_colour_images():
+    tiny = rng().integers(0, 255, (20, 30, 3), dtype=np.uint8)
+    for size in ("large", "small", "mixed"):
+        cut, mask = stress.window(rng(), tiny, np.zeros((20, 30), np.uint8), 64, size=size)
+        assert cut.shape == (64, 64, 3)
+        assert mask.shape == (64, 64)
+        assert not mask.any()
+
+
+def folder_of(tmp_path, n=10, colour=False, size=(40, 40)):
+    for i in range(n):
+        image, mask = controlled.scene(rng(i), 40, 0.1, "large")
+        image = np.repeat(image[..., None], 3, 2) if colour else image
+        for part, array in (("images", image), ("masks", mask * 255)):
+            (tmp_path / part).mkdir(exist_ok=True, parents=True)
+            Image.fromarray(array).resize(size, 0).save(tmp_path / part / f"{i}.png")
+    return tmp_path
+
+
+def test_a_folder_of_images_and_masks_is_a_dataset(tmp_path):
+    data = prepared.read(folder_of(tmp_path))
+    sizes = {name: len(stems) for name, stems in data.split.items()}
+    assert sizes == {"train": 6, "val": 2, "test": 2}
+    assert prepared.read(tmp_path).split == data.split
+    for stem in data.split["train"]:  # names and their order do not matter, content does
+        for part in ("images", "masks"):
+            (tmp_path / part / f"{stem}.png").rename(tmp_path / part / f"z{stem}.png")
+    assert set(prepared.read(tmp_path).split["test"]) == set(data.split["test"])
+
+
+def test_groups_and_equal_images_stay_on_one_side(tmp_path):
+    folder_of(tmp_path, 12)
+    for part in ("images", "masks"):
+        (tmp_path / part / "copy.png").write_bytes((tmp_path / part / "0.png").read_bytes())
+    groups = {str(i): f"patient-{i // 3}" for i in range(1, 12)}
+    (tmp_path / "dataset.json").write_text(json.dumps({"groups": groups}))
+    split = prepared.read(tmp_path).split
+    side = {stem: name for name, stems in split.items() for stem in stems}
+    assert side["0"] == side["copy"]
+    for patient in set(groups.values()):
+        assert len({side[stem] for stem, group in groups.items() if group == patient}) == 1
+
+
+def test_own_lists_are_kept_and_val_is_drawn_from_train(tmp_path):
+    folder_of(tmp_path)
+    own = {"train": [str(i) for i in range(7)], "val": [], "test": ["7", "8", "9"]}
+    (tmp_path / "dataset.json").write_text(json.dumps({"split": own}))
+    split = prepared.read(tmp_path).split
+    assert split["test"] == own["test"]
+    assert sorted(split["train"] + split["val"]) == own["train"]
+    assert split["val"]
+
+
+def test_what_does_not_fit_the_layout_is_named(tmp_path):
+    folder_of(tmp_path)
+    data = prepared.read(tmp_path)
+    Image.fromarray(np.full((40, 40), 7, np.uint8)).save(tmp_path / "masks/3.png")
+    with pytest.raises(ValueError, match=r"3\.png.*\[7\].*0 and 255"):
+        data.mask("3")
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "masks/3.png")
+    with pytest.raises(ValueError, match=r"3\.png.*\(9, 9\).*\(40, 40\)"):
+        prepared.read(tmp_path)
+    (tmp_path / "masks/3.png").write_bytes(b"not a picture")
+    with pytest.raises(ValueError, match=r"3\.png.*cannot be read"):
+        prepared.read(tmp_path)
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_preparing_is_deterministic_and_labels_are_stressed_in_training_only(tiny, in_tmp, colour):
+    source = folder_of(in_tmp / "own", colour=colour)
+    tiny["datasets"]["own"] = {"folder": str(source), "train": 8, "val": 4, "test": 4}
+    study = Study(tiny)
+    for dataset in study.datasets.values():
+        measured = prepare.prepare(study, dataset, "flips-0.3", 0)
+        assert measured["label_agreement"] == pytest.approx(0.7, abs=0.02)
+        folder = study.data_folder(dataset.name, "flips-0.3", 0)
+        first = json.loads((in_tmp / folder / "dataset.json").read_text())
+        data = prepared.read(folder)
+        for split, changed in (("train", True), ("val", False), ("test", False)):
+            for stem in data.split[split]:
+                assert (data.mask(stem) != data.mask(stem, "masks_clean")).any() == changed
+        prepare.prepare(study, dataset, "flips-0.3", 0)
+        assert json.loads((in_tmp / folder / "dataset.json").read_text()) == first
+        prepare.prepare(study, dataset, "flips-0.3", 1)
+        other = prepared.read(study.data_folder(dataset.name, "flips-0.3", 1))
+        assert other.info["content"] != first["content"]
+        prepare.prepare(study, dataset, "none", 0)
+        plain = prepared.read(study.data_folder(dataset.name, "none", 0))
+        for stem in plain.split["test"]:  # the same images under every label stress
+            assert (plain.image(stem) == data.image(stem)).all()
+
+
+def test_a_fraction_out_of_reach_is_refused(tiny, in_tmp):
+    tiny["datasets"] = {"own": {"folder": str(folder_of(in_tmp / "own"))}}
+    study = Study(tiny)
+    with pytest.raises(ValueError, match=r"'own', fraction 0\.03: .*reach"):
+        prepare.prepare(study, study.datasets["own"], "fraction-0.03_size-small", 0)

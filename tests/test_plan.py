@@ -1,0 +1,157 @@
+"""Configurations: what they come to, and what is refused with which words."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from experiments.config import ConfigError
+from experiments.plan import Study, stable_seed, stress_name
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_quick_study_trains_at_least_150_models_and_shares_cells():
+    study = Study(yaml.safe_load((ROOT / "config.yaml").read_text()))
+    assert study.name == "quick"
+    levels = sum(len(e["controlled"]) for e in study.experiments.values())
+    cells = len(study.stresses("controlled"))
+    assert (levels, cells) == (15, 11)  # four levels are the same cell as another experiment's
+    assert len(study.runs) == cells * len(study.losses) * len(study.seeds) >= 150
+    assert len({run.path for run in study.runs}) == len(study.runs)
+
+
+def test_a_value_that_is_the_datasets_own_is_no_stress(tiny):
+    tiny["experiments"] = {
+        "a": {"levels": {"x": {"fraction": 0.06, "size": "large", "flips": 0.0, "blur": 0}}},
+        "b": {"knob": "flips", "values": [0, 0.1]},
+    }
+    assert list(Study(tiny).stresses("controlled")) == ["none", "flips-0.1"]
+
+
+def test_a_run_depends_on_its_own_settings_only(tiny):
+    before = {run.path: run.fingerprint for run in Study(tiny).runs}
+    tiny["losses"]["squared_dice"] = {}
+    tiny["experiments"]["noise"]["values"] = [0, 0.1, 0.3]
+    tiny["seeds"] = [0, 1, 2]
+    after = {run.path: run.fingerprint for run in Study(tiny).runs}
+    assert before.items() <= after.items()
+    tiny["training"]["steps"] = 7
+    changed = {run.path: run.fingerprint for run in Study(tiny).runs}
+    assert not set(changed.values()) & set(after.values())
+
+
+def test_a_cell_does_not_know_its_loss(tiny):
+    runs = Study(tiny).runs
+    by_loss = {loss: [r.cell for r in runs if r.loss == loss] for loss in ("dice", "cross_entropy")}
+    assert by_loss["dice"] == by_loss["cross_entropy"]
+
+
+def test_seeds_are_the_same_in_every_process():
+    code = "from experiments.plan import stable_seed; print(stable_seed('order', 'a', 'none', 0))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert int(out.stdout) == stable_seed("order", "a", "none", 0)
+    assert stable_seed("order", "a", "none", 0) != stable_seed("order", "a", "none", 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"losess": {}}, ["losess", "did you mean 'losses'"]),
+        ({"study": "a/b"}, ["study", "'a/b'", "letters"]),
+        ({"seeds": [0, 0]}, ["seeds", "0", "more than once"]),
+        ({"seeds": ["a"]}, ["seeds", "'a'", "whole number"]),
+        ({"seeds": []}, ["seeds", "at least one"]),
+        ({"seeds": [True]}, ["seeds", "True", "whole number"]),
+        ({"image_size": 30}, ["image_size", "30", "multiple of 8"]),
+        ({"device": "gpu"}, ["device", "'gpu'", "auto, cpu, cuda"]),
+        ({"losses": {"dise": {}}}, ["losses.dise", "did you mean 'dice'"]),
+        ({"losses": {}}, ["losses", "at least one"]),
+        ({"losses": {"l": {"sum": {"dicee": 1}}}}, ["losses.l.sum", "did you mean 'dice'"]),
+        ({"losses": {"l": {"sum": {"dice": -1}}}}, ["losses.l.sum.dice", "-1"]),
+        ({"losses": {"l": {"use": "no_such_module:L"}}}, ["no_such_module", "PYTHONPATH"]),
+        ({"datasets": {"controlled": {"trian": 3}}}, ["datasets.controlled", "'train'"]),
+        ({"datasets": {"controlled": {"train": 0}}}, ["datasets.controlled.train", "0"]),
+        ({"datasets": {"wbc": {}}}, ["datasets.wbc", "mirror"]),
+        ({"datasets": {"x": {"folder": "/no/such/folder"}}}, ["datasets.x", "/no/such/folder"]),
+        ({"training": {"steps": 0}}, ["training.steps", "0", "at least 1"]),
+        ({"training": {"steps": 2.5}}, ["training.steps", "2.5", "whole number"]),
+        ({"training": {"learning_rate": 0}}, ["training.learning_rate", "above 0"]),
+        ({"training": {"optimizer": "sgd"}}, ["training", "'optimizer'", "learning_rate"]),
+        ({"training": {"augment": "yes"}}, ["training.augment", "'yes'"]),
+        ({"experiments": {"e": {"knob": "flip", "values": [0]}}}, ["e.knob", "'flips'"]),
+        ({"experiments": {"e": {"knob": "flips", "values": [0.6]}}}, ["0.6", "below 0.5"]),
+        ({"experiments": {"e": {"knob": "flips", "values": [0, 0]}}}, ["more than once"]),
+        ({"experiments": {"e": {"levels": {"a": {}, "b": {}}}}}, ["same cell"]),
+        ({"experiments": {"e": {"levels": {"a": {"size": "tiny"}}}}}, ["'tiny'", "large, small"]),
+        ({"experiments": {"e": {"levels": {}, "knob": "flips"}}}, ["either"]),
+        ({"experiments": {"e": {"levels": {"a": {"hue": 1}}}}}, ["'hue'", "blur"]),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(tiny, change, words):
+    with pytest.raises(ConfigError) as error:
+        Study({**tiny, **change})
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_a_missing_setting_is_named(tiny):
+    del tiny["seeds"]
+    with pytest.raises(ConfigError, match="'seeds' is missing"):
+        Study(tiny)
+
+
+def test_a_mirror_says_what_it_holds(tiny, tmp_path):
+    (tmp_path / "wbc").mkdir()
+    tiny |= {"datasets": {"wbcc": {}}, "mirror": str(tmp_path)}
+    with pytest.raises(ConfigError, match="did you mean 'wbc'"):
+        Study(tiny)
+
+
+def test_an_image_without_a_mask_is_refused(tiny, tmp_path):
+    for path in ("images/a.png", "images/b.png", "masks/a.png"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(b"")
+    tiny["datasets"] = {"own": {"folder": str(tmp_path)}}
+    with pytest.raises(ConfigError, match=r"masks/b\.png"):
+        Study(tiny)
+    tiny["datasets"]["own"]["target"] = "nucleus"
+    with pytest.raises(ConfigError, match="masks_nucleus"):
+        Study(tiny)
+
+
+def test_each_dataset_can_have_its_own_values(tiny):
+    tiny["datasets"] = {"controlled": {}, "more": {"source": "controlled"}}
+    tiny["experiments"] = {
+        "noise": {"knob": "flips", "values": {"controlled": [0, 0.1], "more": [0, 0.4]}}
+    }
+    levels = Study(tiny).experiments["noise"]
+    assert [stress_name(level.stress) for level in levels["more"]] == ["none", "flips-0.4"]
+    del tiny["experiments"]["noise"]["values"]["more"]
+    with pytest.raises(ConfigError, match="'more' is missing"):
+        Study(tiny)
+
+
+@pytest.mark.parametrize("job_per", ["dataset", "loss", "seed"])
+def test_chunks_hold_every_run_once(tiny, job_per):
+    study = Study({**tiny, "job_per": job_per})
+    runs = [run for chunk in study.chunks.values() for run in chunk.runs]
+    assert len(runs) == len(set(runs)) == len(study.runs)
+
+
+def test_the_plan_needs_the_standard_library_only():
+    code = (
+        "import sys; import experiments.plan; "
+        "bad = {'torch', 'numpy', 'pandas', 'scipy'} & set(sys.modules); assert not bad, bad"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_the_plan_file_holds_the_configuration(tiny, tmp_path):
+    out = tmp_path / "plan.json"
+    command = [sys.executable, "-m", "experiments.plan", json.dumps(tiny), str(out)]
+    subprocess.run(command, check=True, cwd=ROOT)
+    assert Study(json.loads(out.read_text())["config"]).runs == Study(tiny).runs

@@ -1,0 +1,160 @@
+"""Runs: byte-equal whatever else runs, skipped when valid, recorded whatever happens."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import prepare, results, train
+from experiments.plan import Study
+
+
+def prepared_study(config, stresses=None):
+    study = Study(config)
+    for dataset in study.datasets.values():
+        for name in stresses or study.stresses(dataset.name):
+            for seed in study.seeds:
+                prepare.prepare(study, dataset, name, seed)
+    return study
+
+
+def everything_but_time(study, run):
+    """A run's bytes, less what tells when and how long."""
+    folder = Path(study.folder, run.path)
+    record = json.loads((folder / "run.json").read_text())
+    del record["seconds"], record["written"]
+    return record, {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "run.json"}
+
+
+@pytest.fixture
+def short(tiny):
+    """Two cells by two losses, one seed."""
+    tiny["experiments"] = {"noise": tiny["experiments"]["noise"]}
+    tiny["seeds"] = [0]
+    return tiny
+
+
+def test_a_run_gives_the_same_bytes_alone_or_beside_others(short, in_tmp):
+    study = prepared_study(short)
+    assert train.train_all(study, study.runs, jobs=1) == 4
+    alone = [everything_but_time(study, run) for run in study.runs]
+    other = prepared_study({**short, "study": "other"})
+    assert train.train_all(other, other.runs[::-1], jobs=2) == 4
+    for run, before in zip(study.runs, alone, strict=True):
+        assert everything_but_time(other, run) == before
+
+
+def test_valid_runs_are_kept_and_only_what_changed_is_trained(short, in_tmp):
+    study = prepared_study(short)
+    train.train_all(study, study.runs, jobs=1)
+    before = {run.path: everything_but_time(study, run) for run in study.runs}
+    assert train.train_all(study, study.runs, jobs=1) == 0
+    gone, cut, stale = study.runs[0], study.runs[1], study.runs[2]
+    Path(study.record(gone)).unlink()
+    Path(study.folder, cut.path, "counts.csv").write_text("image\n")
+    Path(study.record(stale)).write_text('{"form')
+    assert train.train_all(study, study.runs, jobs=1) == 3
+    assert {run.path: everything_but_time(study, run) for run in study.runs} == before
+    longer = Study({**short, "training": {**short["training"], "steps": 7}})
+    assert train.train_all(longer, longer.runs[:1], jobs=1) == 1
+    assert not train.is_done(study, longer.runs[0])
+
+
+def test_runs_are_trained_again_when_their_data_changed(short, in_tmp):
+    study = prepared_study(short)
+    train.train_all(study, study.runs, jobs=1)
+    short["datasets"]["controlled"]["train"] = 9
+    study = prepared_study(short)
+    assert train.train_all(study, study.runs, jobs=1) == 4
+
+
+def test_the_loss_is_the_only_difference(short, in_tmp):
+    study = prepared_study(short)
+    dice, other = (
+        next(r for r in study.runs if r.loss == loss) for loss in ("dice", "cross_entropy")
+    )
+    cell = train.Cell(study.data_folder(*dice.cell))
+    for (_, a), (_, b) in zip(train.batches(cell, dice), train.batches(cell, other), strict=True):
+        for (i, one), (j, two) in zip(a, b, strict=True):
+            assert i == j
+            assert (one["image"] == two["image"]).all()
+            assert (one["mask"] == two["mask"]).all()
+
+
+def test_augmentation_turns_image_and_mask_alike(short, in_tmp):
+    study = prepared_study(short)
+    run = study.runs[0]
+    cell = train.Cell(study.data_folder(*run.cell))
+    cell.masks = cell.images[..., 0]  # so that equal turns are seen
+    seen = set()
+    for _, samples in train.batches(cell, run):
+        for index, sample in samples:
+            assert (sample["image"][..., 0] == sample["mask"]).all()
+            seen.add((index, sample["mask"].tobytes()))
+    assert len(seen) > len(cell.images)
+
+
+@pytest.mark.parametrize(
+    ("loss", "status", "reason"),
+    [
+        ("TurnsNaN", "diverged", None),
+        ("Raises", "failed", "no such thing"),
+        ("OutOfMemory", "failed", "out of memory"),
+    ],
+)
+def test_a_run_that_goes_wrong_is_recorded_as_such(short, in_tmp, loss, status, reason):
+    short["losses"] = {"dice": {}, "bad": {"use": f"tests.user_losses:{loss}"}}
+    study = prepared_study(short)
+    train.train_all(study, study.runs, jobs=1)
+    table, records = results.collect(study)
+    bad = [r for r in records if r["run"]["loss"] == "bad"]
+    assert [r["status"] for r in bad] == [status, status]
+    assert all(reason in r["reason"] if reason else r["step"] == 3 for r in bad)
+    rows = table[table["loss"] == "bad"]
+    assert len(rows) == 2
+    assert rows["tp"].isna().all()
+    assert (table.loc[table["loss"] == "dice", "status"] == "ok").all()
+
+
+def test_the_record_says_where_it_comes_from(short, in_tmp):
+    study = prepared_study(short)
+    train.train_all(study, study.runs[:1], jobs=1)
+    record = results.read_record(Path(study.folder, study.runs[0].path))
+    assert record["fingerprint"] == study.runs[0].fingerprint
+    assert record["run"]["training"]["steps"] == 6
+    assert set(record["seconds"]) == {"load", "train", "evaluate"}
+    assert {"torch", "numpy", "python"} <= set(record["versions"])
+    assert record["device"] == "cpu"
+    assert len(record["commit"]) == 40
+    assert isinstance(record["dirty"], bool)
+    assert record["curve"][-1]["step"] == 6
+    assert np.isfinite(record["curve"][-1]["loss"])
+
+
+def test_progress_tells_how_far_and_how_long(short, in_tmp, caplog):
+    study = prepared_study(short)
+    with caplog.at_level("INFO", logger="dicebench"):
+        train.train_all(study, study.runs, jobs=1)
+    assert "[1/4] controlled none cross_entropy seed 0: ok, loss" in caplog.text
+    assert "[4/4]" in caplog.text
+    assert "left" in caplog.text
+
+
+def test_the_code_of_a_users_loss_counts(tmp_path, monkeypatch):
+    (tmp_path / "brought.py").write_text("from torch import nn\nclass L(nn.Module):\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = '{"use": "brought:L"}'
+    before = train.code_of(spec)
+    (tmp_path / "brought.py").write_text("from torch import nn\nclass L(nn.Module):\n    x = 1\n")
+    train.code_of.cache_clear()
+    assert train.code_of(spec) != before
+    assert train.code_of('{"use": "dice"}') != train.code_of('{"use": "cross_entropy"}')
+
+
+def test_cuda_is_not_silently_replaced():
+    if train.torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(ValueError, match="'cuda' is not available"):
+        train.resolve_device("cuda")
+    assert train.resolve_device("auto") == "cpu"

@@ -1,0 +1,40 @@
+"""Losses such as a user would bring: one that works, and some that do not."""
+
+import torch
+from torch import nn
+
+
+class MyLoss(nn.Module):
+    def __init__(self, weight=1.0):
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, logits, target):
+        return self.weight * (logits.sigmoid() - target).square().mean()
+
+
+class TurnsNaN(nn.Module):
+    """Not a number from its fourth call on."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, logits, target):
+        self.calls += 1
+        return logits.mean() * (float("nan") if self.calls > 3 else 1.0)
+
+
+class Raises(nn.Module):
+    def forward(self, logits, target):
+        raise RuntimeError("no such thing")
+
+
+class OutOfMemory(nn.Module):
+    def forward(self, logits, target):
+        raise torch.OutOfMemoryError("tried to allocate everything")
+
+
+class NotScalar(nn.Module):
+    def forward(self, logits, target):
+        return logits.mean((1, 2, 3))
