@@ -70,7 +70,8 @@ def sweep(study, scored, name, dataset, knob):
         axis.set_title("threshold 0.5" if threshold == "0.5" else "threshold tuned on validation")
         if metric == "area_ratio":
             axis.set_yscale("symlog", linthresh=1)
-            axis.set_ylim(bottom=0)
+            axis.set_ylim(bottom=-0.03)
+            axis.yaxis.set_major_formatter("{x:g}")
             axis.axhline(1, color="0.7", linewidth=0.8, zorder=0)
         elif metric != "size_gap":
             axis.set_ylim(-0.02, 1.02)

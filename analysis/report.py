@@ -26,21 +26,27 @@ def sentence(claim, row):
     """A verdict's estimate in words."""
     if row["reason"]:
         return f"No verdict: {row['reason']}."
-    words = claim.says.format(
-        loss=style.name(row["loss"]),
-        against=style.name(row["against"]),
-        value=f"{row['estimate']:+.3f}",
-    )
-    return f"{words[0].upper()}{words[1:]} (95% interval {row['low']:+.3f} to {row['high']:+.3f})."
+    words = claim.says.format(loss=style.name(row["loss"]), against=style.name(row["against"]))
+    return f"{words}: {signed(row['estimate'])} {row['unit']} (95% interval {interval(row)})."
+
+
+def signed(value):
+    return f"{value:+.3f}".replace("-", "−")
+
+
+def interval(row):
+    return f"{signed(row['low'])} to {signed(row['high'])}"
 
 
 def why(row):
     """What makes the verdict what it is."""
-    smallest = f"the smallest difference that matters, {row['smallest']:+g} {row['unit']}"
+    if row["reason"]:
+        return ""
+    smallest = f"the smallest difference that matters, {row['smallest']:+g}"
     return {
         "supported": f"The whole interval is at least {smallest}.",
         "contradicted": f"The whole interval is below {smallest}: no such effect, or the reverse.",
-        "undecided": f"The interval contains {smallest}, or runs are missing.",
+        "undecided": f"The interval contains {smallest}: more seeds would be needed to tell.",
     }[row["verdict"]]
 
 
@@ -63,8 +69,7 @@ def cards(verdicts, found):
                 "words": words.split("\n\n")[0],
                 "sentence": sentence(claim, row),
                 "why": why(row),
-                "tuned": f"{tuned['verdict']}: {tuned['estimate']:+.3f} "
-                f"({tuned['low']:+.3f} to {tuned['high']:+.3f})"
+                "tuned": f"{tuned['verdict']}, {signed(tuned['estimate'])} ({interval(tuned)})"
                 if not tuned["reason"]
                 else tuned["reason"],
             }
@@ -160,6 +165,8 @@ def render(study, table, records, verdicts, figures):
         verdicts=verdicts.to_dict("records"),
         colours=style.VERDICT_COLOURS,
         name=style.name,
+        signed=signed,
+        interval=interval,
         scores=score_table(study, table),
         stressed=stressed,
         provenance=provenance(study, records),

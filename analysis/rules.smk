@@ -13,10 +13,10 @@ rule verdicts:
             category="Verdicts",
             caption="captions/verdicts.rst",
         ),
-    params:
-        study.asked,
     log:
         f"{study.folder}/logs/verdicts.log",
+    params:
+        study.asked,
     shell:
         "python -m analysis.verdicts {input.plan} {input.table} {output} 2>&1 | tee {log}"
 
@@ -30,10 +30,10 @@ rule figures:
         code=sources("analysis", "analysis/claims"),
     output:
         folder=directory(f"{study.folder}/figures"),
-    params:
-        study.asked,
     log:
         f"{study.folder}/logs/figures.log",
+    params:
+        study.asked,
     shell:
         "python -m analysis.figures {input.plan} {input.table} {input.records} {input.verdicts}"
         " {output.folder} 2>&1 | tee {log}"

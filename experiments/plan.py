@@ -452,7 +452,8 @@ class Study:
 
     @property
     def json(self):
-        return json.dumps(self.config, sort_keys=True)
+        """The configuration in its own order, which is that of tables and figures."""
+        return json.dumps(self.config)
 
     @property
     def checked(self):

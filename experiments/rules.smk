@@ -8,10 +8,10 @@ checked_file = f"{study.folder}/logs/checked"
 rule plan:
     output:
         plan_file,
-    params:
-        config=study.json,
     log:
         f"{study.folder}/logs/plan.log",
+    params:
+        config=study.json,
     shell:
         "python -m experiments.plan {params.config:q} {output} 2>&1 | tee {log}"
 
@@ -21,10 +21,10 @@ rule check:
         ancient(plan_file),
     output:
         checked_file,
-    params:
-        study.checked,
     log:
         f"{study.folder}/logs/check.log",
+    params:
+        study.checked,
     shell:
         "python -m experiments.check {input} {output} 2>&1 | tee {log}"
 

@@ -40,7 +40,7 @@ from experiments.plan import Study, fingerprint, stable_seed
 
 log = logging.getLogger("dicebench")
 
-CURVE_POINTS = 10
+CURVE_POINTS = 8
 EXAMPLES = 4
 """Test images whose probabilities are kept."""
 SAY_EVERY = 20.0
@@ -93,11 +93,14 @@ def to_tensor(images, device):
 def augmentation(enabled):
     """Flips and quarter turns: they leave pixels as they are, and the foreground's share."""
     turns = [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5), A.RandomRotate90(p=0.5)]
-    return A.Compose(turns if enabled else [])
+    return A.Compose(turns if enabled else [], additional_targets={"maps": "mask"})
 
 
-def batches(cell, run):
-    """Batches of (images, masks, maps-free) samples: the order and augmentation of the cell."""
+def batches(cell, run, maps=None):
+    """Steps of (image number, augmented image, mask and maps): the cell's, whatever the loss.
+
+    maps: what the loss has computed of each training mask, (N, H, W, K); turned like the mask.
+    """
     rng = np.random.default_rng(stable_seed("order", *run.cell))
     transform = augmentation(run.training.augment)
     order = []
@@ -108,7 +111,10 @@ def batches(cell, run):
         samples = []
         for place, index in enumerate(picked):
             transform.set_random_seed(stable_seed("augment", *run.cell, step, place) % 2**32)
-            samples.append((index, transform(image=cell.images[index], mask=cell.masks[index])))
+            sample = {"image": cell.images[index], "mask": cell.masks[index]}
+            if maps is not None:
+                sample["maps"] = maps[index]
+            samples.append((index, transform(**sample)))
         yield step, samples
 
 
@@ -132,12 +138,22 @@ def fit(model, loss_fn, cell, run, device, say):
     scaler = torch.amp.GradScaler(device, enabled=amp)
     every = max(1, training.steps // CURVE_POINTS)
     curve, recent = [], []
-    for step, samples in batches(cell, run):
+    maps = None
+    if hasattr(loss_fn, "maps"):  # distances and the like: once per image, not per step
+        masks = torch.from_numpy(cell.masks[:, None]).float()
+        maps = loss_fn.maps(masks).permute(0, 2, 3, 1).numpy()
+    for step, samples in batches(cell, run, maps):
         images = to_tensor(np.stack([s["image"] for _, s in samples]), device)
         masks = np.stack([s["mask"] for _, s in samples])[:, None]
         target = torch.from_numpy(masks).to(device, torch.float32)
+        extra = {}
+        if maps is not None:
+            turned = np.stack([s["maps"] for _, s in samples])
+            extra["maps"] = torch.from_numpy(turned).permute(0, 3, 1, 2).to(device)
+        if hasattr(loss_fn, "set_progress"):
+            loss_fn.set_progress(step / training.steps)
         with torch.autocast(device, enabled=amp):
-            value = loss_fn(model(images), target)
+            value = loss_fn(model(images), target, **extra)
         if not torch.isfinite(value):
             return curve, step
         optimizer.zero_grad()
@@ -335,7 +351,10 @@ def train_all(study, runs, jobs):
         log.info("%d of %d runs are already there", len(runs) - len(pending), len(runs))
     if not pending:
         return 0
+    # What the records say of the code is read here, before anyone edits it.
     provenance(resolve_device(study.device))
+    for run in pending:
+        code_of(run.loss_spec)
     progress = Progress(study, pending)
     jobs = min(jobs, len(pending))
     log.info("training %d runs, %d at a time", len(pending), jobs)

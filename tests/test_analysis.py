@@ -185,7 +185,7 @@ def test_every_claim_says_itself_and_its_smallest_difference():
         assert claim.smallest > 0
         assert claim.metric in metrics.METRICS
         assert claim.also in metrics.METRICS
-        assert "{value}" in claim.says
+        assert "{loss}" in claim.says
 
 
 def test_a_table_that_is_not_what_it_says_is_refused(tiny, tmp_path):

@@ -33,7 +33,7 @@ def test_the_articles_loop_lowers_the_loss_and_raises_the_dice_score():
     loss_fn = DiceLoss()
     optimizer = optim.Adam(model.parameters(), lr=0.001)
     history = []
-    for _ in range(60):
+    for _ in range(100):
         outputs = model(inputs)
         loss = loss_fn(outputs, labels)
         optimizer.zero_grad()

@@ -13,6 +13,6 @@ CLAIM = Claim(
     also="band_dice",
     unit="DSC in the boundary band",
     smallest=0.02,
-    says="within 2 px of the boundary, the Dice score of {loss} is {value} above that of {against}",
+    says="Dice score of {loss} less that of {against}, within 2 px of the true boundary",
     weights=lambda levels: [(1 / len(levels), level) for level in levels],
 )

@@ -19,7 +19,7 @@ CLAIM = Claim(
     also="area_ratio",
     unit="DSC",
     smallest=0.05,
-    says="from the largest to the smallest foreground fraction, {loss} keeps {value} more of its "
-    "Dice score than {against}",
+    says="Dice score that {loss} keeps and {against} loses, from the largest foreground fraction "
+    "to the smallest",
     weights=weights,
 )

@@ -19,7 +19,7 @@ CLAIM = Claim(
     also="area_ratio",
     unit="DSC",
     smallest=0.05,
-    says="from the least to the most label noise, {loss} loses {value} more of its Dice score than "
-    "{against}",
+    says="Dice score that {loss} loses beyond what {against} loses, from the least label noise "
+    "to the most",
     weights=weights,
 )

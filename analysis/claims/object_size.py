@@ -19,7 +19,7 @@ CLAIM = Claim(
     also="recall_small",
     unit="recall of objects",
     smallest=0.05,
-    says="with large and small objects side by side, the recall gap between them is {value} wider "
-    "under {loss} than under {against}",
+    says="Recall gap between large and small objects side by side, {loss} less {against} "
+    "(positive: {loss} favours the large ones more)",
     weights=weights,
 )
