@@ -17,7 +17,7 @@ from analysis.style import plt
 from analysis.verdicts import read_verdicts
 from experiments.plan import Study, stress_name
 from experiments.prepared import write_whole
-from experiments.results import read_plan, read_table
+from experiments.results import read_table
 
 KNOB_LABELS = {
     "fraction": "Foreground fraction",
@@ -205,7 +205,7 @@ def curves(study, records, dataset):
                 linewidth=0,
             )
     axes[0].set_ylabel("Training loss / its first value")
-    axes[1].set_ylabel("Validation Dice score (pooled, 0.5)")
+    axes[1].set_ylabel("Validation DSC (pooled, 0.5)")
     for axis in axes:
         axis.set_xlabel("Training step")
         axis.set_ylim(bottom=0)
@@ -297,7 +297,7 @@ def main():
         parser.add_argument(argument)
     parser.add_argument("folder", type=Path)
     args = parser.parse_args()
-    study = Study(read_plan(args.plan))
+    study = Study.read(args.plan)
     records = json.loads(Path(args.records).read_text())
     verdicts = read_verdicts(args.verdicts)
     drawn = draw(study, read_table(args.table), records, verdicts, args.folder)

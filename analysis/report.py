@@ -13,7 +13,7 @@ from analysis import claims, metrics, style
 from analysis.verdicts import HEADLINE, REFERENCE, read_verdicts
 from experiments.plan import Study
 from experiments.prepared import write_whole
-from experiments.results import COLUMNS, read_plan, read_table
+from experiments.results import COLUMNS, read_table
 
 
 def embed(path):
@@ -183,7 +183,7 @@ def main():
     parser.add_argument("figures", type=Path)
     parser.add_argument("output")
     args = parser.parse_args()
-    study = Study(read_plan(args.plan))
+    study = Study.read(args.plan)
     html = render(
         study,
         read_table(args.table),

@@ -8,7 +8,7 @@ import pandas as pd
 from analysis import claims, metrics, statistics
 from experiments.plan import Study, stress_name
 from experiments.prepared import write_whole
-from experiments.results import read_plan, read_table
+from experiments.results import read_table
 
 REFERENCE = "cross_entropy"
 """What a loss is held against."""
@@ -116,7 +116,7 @@ def main():
     parser.add_argument("table")
     parser.add_argument("output")
     args = parser.parse_args()
-    study = Study(read_plan(args.plan))
+    study = Study.read(args.plan)
     found = verdicts(study, read_table(args.table))
     write_whole(args.output, found.to_csv(index=False))
     for row in found[(found["loss"] == HEADLINE) & (found["threshold"] == "0.5")].itertuples():

@@ -11,7 +11,6 @@ import torch
 import losses
 from experiments import models
 from experiments.plan import Study
-from experiments.results import read_plan
 from experiments.train import resolve_device
 
 
@@ -45,7 +44,7 @@ def main():
     parser.add_argument("plan")
     parser.add_argument("output", type=Path)
     args = parser.parse_args()
-    study = Study(read_plan(args.plan))
+    study = Study.read(args.plan)
     try:
         check(study)
     except ValueError as error:

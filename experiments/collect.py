@@ -14,7 +14,7 @@ def main():
     parser.add_argument("table")
     parser.add_argument("records")
     args = parser.parse_args()
-    study = Study(results.read_plan(args.plan))
+    study = Study.read(args.plan)
     try:
         table, records = results.collect(study)
     except results.RecordError as error:

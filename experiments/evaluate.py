@@ -9,7 +9,9 @@ from experiments.results import BAND, HIT, SIZE_BINS
 
 EIGHT = np.ones((3, 3))
 """Pixels that touch at a corner are one object."""
-THRESHOLDS = np.arange(1, 100) / 100
+_TAIL = np.array([1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3])
+THRESHOLDS = np.concatenate([_TAIL, np.arange(1, 100) / 100, 1 - _TAIL[::-1]])
+"""What a threshold is chosen from; the tails are for losses that drive probabilities to 0 or 1."""
 
 
 class Truth:

@@ -325,6 +325,11 @@ class Study:
             for name, value in self._some(config["experiments"], "experiments").items()
         }
 
+    @classmethod
+    def read(cls, path):
+        """The study that a plan file holds."""
+        return cls(json.loads(Path(path).read_text())["config"])
+
     @staticmethod
     def _some(value, place):
         if not check.mapping(value, place):
@@ -464,6 +469,14 @@ class Study:
     def asked(self):
         """What the analysis depends on beside the table: experiments, their levels, the losses."""
         return fingerprint([self.config["experiments"], list(self.losses), self.seeds])
+
+    def prepared(self, dataset):
+        """What a dataset is prepared to: a description per stress and seed."""
+        return [
+            f"{self.data_folder(dataset.name, stress, seed)}/dataset.json"
+            for stress in self.stresses(dataset.name)
+            for seed in self.seeds
+        ]
 
     def data_fingerprint(self, dataset):
         return fingerprint([asdict(dataset), self.image_size])

@@ -1,4 +1,4 @@
-"""Prepare the stressed datasets of a study: `python -m experiments.prepare PLAN DATASET STRESS`.
+"""Prepare a dataset under every stress of a study: `python -m experiments.prepare PLAN DATASET`.
 
 For each seed one prepared folder: generated images, or windows of a dataset, under one stress.
 Training labels are the stressed ones (`masks/`), the true ones lie beside (`masks_clean/`);
@@ -11,7 +11,6 @@ import numpy as np
 
 from experiments import controlled, prepared, stress
 from experiments.plan import CONTROLLED_FRACTION, SPLITS, Study, stable_seed
-from experiments.results import read_plan
 
 REACH = 0.25
 """By how much, relatively, the mean foreground fraction may miss the one asked for."""
@@ -115,19 +114,20 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("plan")
     parser.add_argument("dataset")
-    parser.add_argument("stress")
     args = parser.parse_args()
-    study = Study(read_plan(args.plan))
+    study = Study.read(args.plan)
     dataset = study.datasets[args.dataset]
-    for seed in study.seeds:
-        try:
-            measured = prepare(study, dataset, args.stress, seed)
-        except ValueError as error:
-            raise SystemExit(f"dicebench: {error}") from None
+    for name in study.stresses(dataset.name):
+        for seed in study.seeds:
+            try:
+                measured = prepare(study, dataset, name, seed)
+            except ValueError as error:
+                raise SystemExit(f"dicebench: {error}") from None
         print(
-            f"prepared {args.dataset} {args.stress} seed {seed}: "
+            f"prepared {args.dataset} {name}: {len(study.seeds)} seeds, "
             f"foreground {measured['foreground_fraction']['train']:.4f}, "
-            f"labels agree {measured['label_agreement']:.3f}"
+            f"labels agree {measured['label_agreement']:.3f}",
+            flush=True,
         )
 
 

@@ -70,11 +70,6 @@ def sha256(data):
     return hashlib.sha256(data if isinstance(data, bytes) else data.encode()).hexdigest()
 
 
-def read_plan(path):
-    """The configuration that a plan file holds."""
-    return json.loads(Path(path).read_text())["config"]
-
-
 def write_record(folder, record, counts=None, probabilities=None):
     """Write a run: `counts` as rows of COUNTS, `probabilities` as PNG bytes; run.json last."""
     folder = Path(folder)

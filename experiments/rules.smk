@@ -52,20 +52,14 @@ for dataset in study.datasets.values():
             source=study.source_files(dataset),
             code=[f"experiments/{m}.py" for m in ("prepare", "prepared", "stress", "controlled")],
         output:
-            [
-                f"{study.data_folder(dataset.name, '{stress}', seed)}/dataset.json"
-                for seed in study.seeds
-            ],
+            study.prepared(dataset),
         log:
-            f"{study.folder}/logs/prepare/{dataset.name}_{{stress}}.log",
-        wildcard_constraints:
-            stress="[^/]+",
+            f"{study.folder}/logs/prepare/{dataset.name}.log",
         params:
             dataset=dataset.name,
             fingerprint=study.data_fingerprint(dataset),
         shell:
-            "python -m experiments.prepare {input.plan} {params.dataset} {wildcards.stress} 2>&1"
-            " | tee {log}"
+            "python -m experiments.prepare {input.plan} {params.dataset} 2>&1 | tee {log}"
 
 
 for chunk in study.chunks.values():

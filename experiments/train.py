@@ -384,7 +384,7 @@ def main():
     logging.basicConfig(
         level=logging.INFO, handlers=handlers, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
     )
-    study = Study(results.read_plan(args.plan))
+    study = Study.read(args.plan)
     try:
         train_all(study, study.chunks[args.chunk].runs, args.jobs)
     except ValueError as error:
