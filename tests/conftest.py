@@ -24,7 +24,7 @@ TINY = {
         "model_options": {"encoder_depth": 3, "decoder_channels": [16, 8, 8]},
     },
 }
-"""A whole study in seconds: four experiments, five cells by two seeds and two losses."""
+"""A whole study in seconds: four experiments, six cells by two seeds and two losses."""
 
 
 @pytest.fixture

@@ -83,9 +83,9 @@ def test_a_study_ends_in_a_report_with_four_verdicts(studied):
     assert html.count('class="card"') == 4
     assert "https://" not in html.split("<body>")[0]
     assert 'src="http' not in html
-    assert len(records(folder)) == 20
-    assert "[20/20]" in said
-    assert "[20/20]" in (results / "logs" / "train" / "controlled.log").read_text()
+    assert len(records(folder)) == 24
+    assert "[24/24]" in said
+    assert "[24/24]" in (results / "logs" / "train" / "controlled.log").read_text()
 
 
 def test_a_second_call_finds_nothing_to_do(studied):
@@ -118,9 +118,9 @@ def test_a_loss_of_ones_own_trains_alone_and_stands_in_every_figure(studied):
     said = snakemake(folder)
     after = records(folder)
     new = set(after) - set(before)
-    assert "training 10 runs" in said
+    assert "training 12 runs" in said
     assert all("/my_loss/" in path for path in new)
-    assert len(new) == 10
+    assert len(new) == 12
     assert all(after[path] == before[path] for path in before)
     assert "my_loss" in set(pd.read_csv(folder / "results" / "tiny" / "verdicts.csv")["loss"])
     figures = folder / "results" / "tiny" / "figures"
