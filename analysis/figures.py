@@ -15,8 +15,8 @@ from PIL import Image
 from analysis import claims, metrics, statistics, style
 from analysis.style import plt
 from analysis.verdicts import read_verdicts
+from experiments.files import write_whole
 from experiments.plan import Study, stress_name
-from experiments.prepared import write_whole
 from experiments.results import read_table
 
 KNOB_LABELS = {

@@ -11,8 +11,8 @@ import pandas as pd
 
 from analysis import claims, metrics, style
 from analysis.verdicts import HEADLINE, REFERENCE, read_verdicts
+from experiments.files import write_whole
 from experiments.plan import Study
-from experiments.prepared import write_whole
 from experiments.results import COLUMNS, read_table
 
 

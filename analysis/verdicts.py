@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, fields
 import pandas as pd
 
 from analysis import claims, metrics, statistics
+from experiments.files import write_whole
 from experiments.plan import Study, stress_name
-from experiments.prepared import write_whole
 from experiments.results import read_table
 
 REFERENCE = "cross_entropy"

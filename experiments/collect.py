@@ -4,8 +4,8 @@ import argparse
 import json
 
 from experiments import results
+from experiments.files import write_whole
 from experiments.plan import Study
-from experiments.prepared import write_whole
 
 
 def main():

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from experiments import config as check
 from experiments.config import ConfigError
+from experiments.files import write_whole
 from losses import LOSSES, nearest
 
 KNOBS = {
@@ -488,10 +489,13 @@ class Study:
 
     def source_files(self, dataset):
         """What a dataset is prepared from, as far as a workflow needs to know."""
-        path = f"{dataset.folder}/dataset.json"
-        if dataset.controlled or (dataset.source not in self.fetched and not os.path.exists(path)):
+        if dataset.controlled:
             return []
-        return [path]
+        described = f"{dataset.folder}/dataset.json"
+        if dataset.source in self.fetched:
+            return [described]
+        folders = [f"{dataset.folder}/images", f"{dataset.folder}/{dataset.masks}"]
+        return folders + [described] * os.path.exists(described)
 
 
 def main():
@@ -501,9 +505,7 @@ def main():
     args = parser.parse_args()
     study = Study(json.loads(args.config))
     plan = {"config": study.config, "runs": [run.path for run in study.runs]}
-    beside = f"{args.output}.part"
-    Path(beside).write_text(json.dumps(plan, indent=1) + "\n")
-    os.replace(beside, args.output)
+    write_whole(args.output, json.dumps(plan, indent=1) + "\n")
     cells = len({run.cell for run in study.runs})
     print(f"{study.name}: {len(study.runs)} runs, {len(study.losses)} losses in {cells} cells")
 

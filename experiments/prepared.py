@@ -7,7 +7,6 @@ targets in ``masks_TARGET/``, and ``dataset.json`` (splits, groups, provenance).
 
 import hashlib
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from experiments.files import write_whole
 from experiments.plan import SPLITS, check_folder
 
 SHARES = {"test": 0.2, "val": 0.2}  # where a dataset brings no split of its own
@@ -134,15 +134,3 @@ def write(folder, samples, info):
         "content": content.hexdigest(),
     }
     write_whole(folder / "dataset.json", json.dumps(info, indent=1, sort_keys=True) + "\n")
-
-
-def write_whole(path, text):
-    """Write a file whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    if isinstance(text, bytes):
-        beside.write_bytes(text)
-    else:
-        beside.write_text(text)
-    os.replace(beside, path)

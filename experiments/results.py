@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from experiments.files import write_whole
 from experiments.plan import stress_name
-from experiments.prepared import write_whole
 
 FORMAT = 1
 BAND = 2.0

@@ -18,7 +18,8 @@ rule plan:
 
 rule check:
     input:
-        ancient(plan_file),
+        plan=ancient(plan_file),
+        code=study.loss_files,
     output:
         checked_file,
     log:
@@ -26,7 +27,7 @@ rule check:
     params:
         study.checked,
     shell:
-        "python -m experiments.check {input} {output} 2>&1 | tee {log}"
+        "python -m experiments.check {input.plan} {output} 2>&1 | tee {log}"
 
 
 if study.fetched:
@@ -36,10 +37,12 @@ if study.fetched:
             "data/{source}/dataset.json",
         wildcard_constraints:
             source="[^/]+",
+        log:
+            f"{study.folder}/logs/fetch/{{source}}.log",
         params:
             mirror=study.mirror,
         shell:
-            "python -m experiments.fetch {params.mirror:q} {wildcards.source}"
+            "python -m experiments.fetch {params.mirror:q} {wildcards.source} 2>&1 | tee {log}"
 
 
 for dataset in study.datasets.values():
