@@ -1,4 +1,5 @@
-from experiments.plan import Study, sources
+from experiments.config import sources
+from experiments.plan import Study
 
 if "study" not in config:  # --configfile names another study: it is whole by itself
 

@@ -3,6 +3,10 @@
 Standard library only: the Snakefile reads this before any job starts.
 """
 
+import importlib.util
+import os
+from pathlib import Path
+
 from losses import nearest
 
 
@@ -79,3 +83,82 @@ def unique(values, place):
         if values.count(value) > 1:
             raise ConfigError(f"{place}: {value!r} stands there more than once")
     return values
+
+
+def local_source(use):
+    """The file of a loss given as ``package.module:Class``, unless it is an installed one.
+
+    ConfigError where the top-level module cannot be found; nothing is imported.
+    """
+    module = use.partition(":")[0]
+    top, *below = module.split(".")
+    if ":" not in use or top == "losses":
+        return None
+    found = importlib.util.find_spec(top)
+    if found is None:
+        raise ConfigError(
+            f"use: {use!r}: there is no module {top!r} on the Python path; put its file beside "
+            "the Snakefile, or its folder on PYTHONPATH"
+        )
+    if not found.origin or "site-packages" in found.origin:
+        return None
+    if not below:
+        return os.path.relpath(found.origin)
+    path = Path(found.submodule_search_locations[0], *below)
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return os.path.relpath(path) if path.exists() else None
+
+
+def sources(*packages):
+    """The Python files of packages: what made from them is made again when they change."""
+    return sorted(str(path) for package in packages for path in Path(package).glob("*.py"))
+
+
+def is_url(mirror):
+    return bool(mirror) and "://" in mirror
+
+
+def mirrored(source, mirror, place):
+    """The prepared folder of a dataset that is given by its name."""
+    if is_url(mirror):
+        return f"data/{source}"
+    if mirror is None:
+        raise ConfigError(
+            f"{place}: no folder is given and no mirror is set; allowed: "
+            f"'folder: PATH' in the configuration, or --config mirror=FOLDER_OR_URL "
+            f"that holds {source!r} as a prepared dataset"
+        )
+    folder = Path(mirror, source)
+    if not folder.is_dir():
+        have = (
+            [p.name for p in Path(mirror).iterdir() if p.is_dir()] if Path(mirror).is_dir() else []
+        )
+        raise ConfigError(
+            f"{place}: the mirror {mirror!r} holds no dataset {source!r}"
+            f"{nearest(source, have)}; it holds: {', '.join(sorted(have)) or 'nothing'}"
+        )
+    return str(folder)
+
+
+def prepared_folder(folder, masks, place):
+    """Refuse a folder that is not in the prepared layout, naming what is amiss."""
+    if not folder.is_dir():
+        refuse(f"{place}.folder", str(folder), "an existing folder with images/ and masks/")
+    for part in ("images", masks):
+        if not (folder / part).is_dir():
+            have = sorted(p.name for p in folder.iterdir() if p.is_dir())
+            raise ConfigError(
+                f"{place}: the folder {str(folder)!r} has no {part}/{nearest(part, have)}; "
+                f"it has: {', '.join(have) or 'no folders'}"
+            )
+    images, labels = ({p.stem for p in (folder / part).glob("*.png")} for part in ("images", masks))
+    if not images:
+        raise ConfigError(f"{place}: {str(folder / 'images')!r} holds no PNG image")
+    for have, lack, what in ((images, labels, masks), (labels, images, "images")):
+        missing = sorted(have - lack)
+        if missing:
+            names = ", ".join(f"{what}/{stem}.png" for stem in missing[:5])
+            raise ConfigError(
+                f"{place}: {len(missing)} file(s) missing in {str(folder)!r}: {names}"
+                f"{', ...' if len(missing) > 5 else ''}; every image needs a mask of equal name"
+            )

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from experiments.config import prepared_folder
 from experiments.files import write_whole
-from experiments.plan import SPLITS, check_folder
+from experiments.plan import SPLITS
 
 SHARES = {"test": 0.2, "val": 0.2}  # where a dataset brings no split of its own
 
@@ -54,7 +55,7 @@ def _read(path):
 def read(folder, masks="masks"):
     """Open a prepared folder; ValueError names the file that does not fit the layout."""
     folder = Path(folder)
-    check_folder(folder, masks, str(folder))
+    prepared_folder(folder, masks, str(folder))
     path = folder / "dataset.json"
     info = json.loads(path.read_text()) if path.exists() else {}
     stems = sorted(p.stem for p in (folder / "images").glob("*.png"))
