@@ -1,4 +1,4 @@
-"""The figures of a study: `python -m analysis.figures PLAN runs.csv records.json verdicts.csv DIR`.
+"""The figures of a study: `python -m analysis.figures CONFIG TABLE RECORDS VERDICTS FOLDER`.
 
 Each figure is SVG, PDF and PNG, with its caption in ``captions.json``.
 """
@@ -293,11 +293,11 @@ def draw(study, table, records, verdicts, folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for argument in ("plan", "table", "records", "verdicts"):
+    for argument in ("config", "table", "records", "verdicts"):
         parser.add_argument(argument)
     parser.add_argument("folder", type=Path)
     args = parser.parse_args()
-    study = Study.read(args.plan)
+    study = Study.read(args.config)
     records = json.loads(Path(args.records).read_text())
     verdicts = read_verdicts(args.verdicts)
     drawn = draw(study, read_table(args.table), records, verdicts, args.folder)

@@ -178,12 +178,12 @@ def render(study, table, records, verdicts, figures):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for argument in ("plan", "table", "records", "verdicts"):
+    for argument in ("config", "table", "records", "verdicts"):
         parser.add_argument(argument)
     parser.add_argument("figures", type=Path)
     parser.add_argument("output")
     args = parser.parse_args()
-    study = Study.read(args.plan)
+    study = Study.read(args.config)
     html = render(
         study,
         read_table(args.table),

@@ -3,7 +3,6 @@
 
 rule verdicts:
     input:
-        plan=ancient(plan_file),
         table=rules.collect.output.table,
         code=sources("analysis/claims")
         + [f"analysis/{m}.py" for m in ("verdicts", "metrics", "statistics")],
@@ -18,12 +17,11 @@ rule verdicts:
     params:
         study.asked,
     shell:
-        "python -m analysis.verdicts {input.plan} {input.table} {output} 2>&1 | tee {log}"
+        "python -m analysis.verdicts {study.json:q} {input.table} {output} 2>&1 | tee {log}"
 
 
 rule figures:
     input:
-        plan=ancient(plan_file),
         table=rules.collect.output.table,
         records=rules.collect.output.records,
         verdicts=rules.verdicts.output,
@@ -35,13 +33,12 @@ rule figures:
     params:
         study.asked,
     shell:
-        "python -m analysis.figures {input.plan} {input.table} {input.records} {input.verdicts}"
+        "python -m analysis.figures {study.json:q} {input.table} {input.records} {input.verdicts}"
         " {output.folder} 2>&1 | tee {log}"
 
 
 rule report:
     input:
-        plan=ancient(plan_file),
         table=rules.collect.output.table,
         records=rules.collect.output.records,
         verdicts=rules.verdicts.output,
@@ -52,5 +49,5 @@ rule report:
     log:
         f"{study.folder}/logs/report.log",
     shell:
-        "python -m analysis.report {input.plan} {input.table} {input.records} {input.verdicts}"
+        "python -m analysis.report {study.json:q} {input.table} {input.records} {input.verdicts}"
         " {input.figures} {output} 2>&1 | tee {log}"

@@ -1,4 +1,4 @@
-"""The verdicts of a study: `python -m analysis.verdicts PLAN runs.csv verdicts.csv`."""
+"""The verdicts of a study: `python -m analysis.verdicts CONFIG runs.csv verdicts.csv`."""
 
 import argparse
 from dataclasses import asdict, dataclass, fields
@@ -112,11 +112,11 @@ def read_verdicts(path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("plan")
+    parser.add_argument("config", help="the study's configuration as JSON")
     parser.add_argument("table")
     parser.add_argument("output")
     args = parser.parse_args()
-    study = Study.read(args.plan)
+    study = Study.read(args.config)
     found = verdicts(study, read_table(args.table))
     write_whole(args.output, found.to_csv(index=False))
     for row in found[(found["loss"] == HEADLINE) & (found["threshold"] == "0.5")].itertuples():

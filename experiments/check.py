@@ -1,4 +1,4 @@
-"""Refuse what only the libraries can tell, before training: `python -m experiments.check PLAN OUT`.
+"""Refuse before training what only libraries can tell: `python -m experiments.check CONFIG OUT`.
 
 Every loss is built and called on a small batch, the model is built, the device is looked for.
 """
@@ -41,10 +41,10 @@ def check(study):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("plan")
+    parser.add_argument("config", help="the study's configuration as JSON")
     parser.add_argument("output", type=Path)
     args = parser.parse_args()
-    study = Study.read(args.plan)
+    study = Study.read(args.config)
     try:
         check(study)
     except ValueError as error:

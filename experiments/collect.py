@@ -1,4 +1,4 @@
-"""Bring a study's runs together: `python -m experiments.collect PLAN runs.csv records.json`."""
+"""Bring a study's runs together: `python -m experiments.collect CONFIG runs.csv records.json`."""
 
 import argparse
 import json
@@ -10,11 +10,11 @@ from experiments.plan import Study
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("plan")
+    parser.add_argument("config", help="the study's configuration as JSON")
     parser.add_argument("table")
     parser.add_argument("records")
     args = parser.parse_args()
-    study = Study.read(args.plan)
+    study = Study.read(args.config)
     try:
         table, records = results.collect(study)
     except results.RecordError as error:

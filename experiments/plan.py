@@ -5,7 +5,6 @@ its place on an experiment's axis; a **RunSpec** is one model to be trained. Lev
 experiments that come to the same stress share their runs.
 """
 
-import argparse
 import hashlib
 import json
 import os
@@ -15,7 +14,6 @@ from pathlib import Path
 
 from experiments import config as check
 from experiments.config import ConfigError
-from experiments.files import write_whole
 from losses import LOSSES, nearest
 
 KNOBS = {
@@ -251,9 +249,9 @@ class Study:
         }
 
     @classmethod
-    def read(cls, path):
-        """The study that a plan file holds."""
-        return cls(json.loads(Path(path).read_text())["config"])
+    def read(cls, text):
+        """The study of a configuration given as JSON, as a workflow's jobs get it."""
+        return cls(json.loads(text))
 
     @staticmethod
     def _some(value, place):
@@ -377,8 +375,9 @@ class Study:
 
     @property
     def outputs(self):
-        """The files that a study ends in."""
-        return [f"{self.folder}/{name}" for name in ("runs.csv", "verdicts.csv", "report.html")]
+        """The files that a study ends in; each record, so that a missing one is made again."""
+        ends = [f"{self.folder}/{name}" for name in ("runs.csv", "verdicts.csv", "report.html")]
+        return ends + [self.record(run) for run in self.runs]
 
     @property
     def json(self):
@@ -420,19 +419,3 @@ class Study:
             return [described]
         folders = [f"{dataset.folder}/images", f"{dataset.folder}/{dataset.masks}"]
         return folders + [described] * os.path.exists(described)
-
-
-def main():
-    parser = argparse.ArgumentParser(description="Write the plan of a study.")
-    parser.add_argument("config", help="the configuration as JSON")
-    parser.add_argument("output")
-    args = parser.parse_args()
-    study = Study(json.loads(args.config))
-    plan = {"config": study.config, "runs": [run.path for run in study.runs]}
-    write_whole(args.output, json.dumps(plan, indent=1) + "\n")
-    cells = len({run.cell for run in study.runs})
-    print(f"{study.name}: {len(study.runs)} runs, {len(study.losses)} losses in {cells} cells")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""Prepare a dataset under every stress of a study: `python -m experiments.prepare PLAN DATASET`.
+"""Prepare a dataset under every stress of a study: `python -m experiments.prepare CONFIG DATASET`.
 
 For each seed one prepared folder: generated images, or windows of a dataset, under one stress.
 Training labels are the stressed ones (`masks/`), the true ones lie beside (`masks_clean/`);
@@ -112,10 +112,10 @@ def prepare(study, dataset, stress_name, seed):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("plan")
+    parser.add_argument("config", help="the study's configuration as JSON")
     parser.add_argument("dataset")
     args = parser.parse_args()
-    study = Study.read(args.plan)
+    study = Study.read(args.config)
     dataset = study.datasets[args.dataset]
     for name in study.stresses(dataset.name):
         for seed in study.seeds:

@@ -75,6 +75,11 @@ def read(folder, masks="masks"):
     return Prepared(folder, masks, info, _split(folder, stems, info))
 
 
+def content(folder):
+    """The hash of everything that a folder written by `write` holds."""
+    return json.loads(Path(folder, "dataset.json").read_text())["content"]
+
+
 def _split(folder, stems, info):
     """Train, val and test stems: the dataset's own lists, filled up by content hash.
 

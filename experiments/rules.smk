@@ -1,24 +1,11 @@
-# From the configuration to the study's table. `ancient` inputs order the jobs without ageing
-# what they made; the parameters' fingerprints say when a job is to run again.
+# From the configuration to the study's table. Each job gets the configuration as JSON; the
+# parameters' fingerprints say when a job is to run again.
 
-plan_file = f"{study.folder}/plan.json"
 checked_file = f"{study.folder}/logs/checked"
-
-
-rule plan:
-    output:
-        plan_file,
-    log:
-        f"{study.folder}/logs/plan.log",
-    params:
-        config=study.json,
-    shell:
-        "python -m experiments.plan {params.config:q} {output} 2>&1 | tee {log}"
 
 
 rule check:
     input:
-        plan=ancient(plan_file),
         code=study.loss_files,
     output:
         checked_file,
@@ -27,7 +14,7 @@ rule check:
     params:
         study.checked,
     shell:
-        "python -m experiments.check {input.plan} {output} 2>&1 | tee {log}"
+        "python -m experiments.check {study.json:q} {output} 2>&1 | tee {log}"
 
 
 if study.fetched:
@@ -35,10 +22,10 @@ if study.fetched:
     rule fetch:
         output:
             "data/{source}/dataset.json",
-        wildcard_constraints:
-            source="[^/]+",
         log:
             f"{study.folder}/logs/fetch/{{source}}.log",
+        wildcard_constraints:
+            source="[^/]+",
         params:
             mirror=study.mirror,
         shell:
@@ -51,7 +38,6 @@ for dataset in study.datasets.values():
         name:
             f"prepare_{dataset.name}"
         input:
-            plan=ancient(plan_file),
             source=study.source_files(dataset),
             code=[f"experiments/{m}.py" for m in ("prepare", "prepared", "stress", "controlled")],
         output:
@@ -62,7 +48,7 @@ for dataset in study.datasets.values():
             dataset=dataset.name,
             fingerprint=study.data_fingerprint(dataset),
         shell:
-            "python -m experiments.prepare {input.plan} {params.dataset} 2>&1 | tee {log}"
+            "python -m experiments.prepare {study.json:q} {params.dataset} 2>&1 | tee {log}"
 
 
 for chunk in study.chunks.values():
@@ -71,8 +57,7 @@ for chunk in study.chunks.values():
         name:
             f"train_{chunk.name}"
         input:
-            plan=ancient(plan_file),
-            checked=ancient(checked_file),
+            checked_file,
             data=sorted({f"{study.data_folder(*run.cell)}/dataset.json" for run in chunk.runs}),
             code=[*sources("losses"), *study.loss_files]
             + [f"experiments/{m}.py" for m in ("train", "models", "evaluate")],
@@ -86,12 +71,11 @@ for chunk in study.chunks.values():
             chunk=chunk.name,
             fingerprint=chunk.fingerprint,
         shell:
-            "python -m experiments.train {input.plan} {params.chunk} --jobs {threads} --log {log}"
+            "python -m experiments.chunk {study.json:q} {params.chunk} --jobs {threads} --log {log}"
 
 
 rule collect:
     input:
-        plan=ancient(plan_file),
         records=[study.record(run) for run in study.runs],
         code="experiments/results.py",
     output:
@@ -100,4 +84,4 @@ rule collect:
     log:
         f"{study.folder}/logs/collect.log",
     shell:
-        "python -m experiments.collect {input.plan} {output} 2>&1 | tee {log}"
+        "python -m experiments.collect {study.json:q} {output} 2>&1 | tee {log}"

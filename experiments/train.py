@@ -1,32 +1,24 @@
-"""Train the runs of a chunk: `python -m experiments.train PLAN CHUNK --jobs N`.
+"""Train and evaluate one run.
 
-Everything that a run starts from (images, weights, order, augmentation) follows from its dataset,
-stress and seed, never from the loss or from what else runs; each run takes one thread, so that
-the same cell gives the same bytes with one job or many.
+Everything that it starts from (images, weights, order, augmentation) follows from its dataset,
+stress and seed, never from the loss or from what else runs; it takes one thread, so that the same
+cell gives the same bytes with one job or many.
 """
 
-import argparse
 import hashlib
-import inspect
 import io
+import itertools
 import json
 import logging
-import multiprocessing
 import os
-import subprocess
-import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import UTC, datetime
-from functools import cache, lru_cache
-from importlib.metadata import version
+from functools import lru_cache
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-
-import itertools
 
 import albumentations as A
 import cv2
@@ -35,8 +27,8 @@ import torch
 from PIL import Image
 
 import losses
-from experiments import evaluate, models, prepared, results
-from experiments.plan import Study, fingerprint, stable_seed
+from experiments import evaluate, models, prepared, provenance, results
+from experiments.plan import stable_seed
 
 log = logging.getLogger("dicebench")
 
@@ -45,7 +37,6 @@ EXAMPLES = 4
 """Test images whose probabilities are kept."""
 SAY_EVERY = 20.0
 """Seconds between lines about a run in progress."""
-PACKAGES = ("torch", "segmentation-models-pytorch", "timm", "albumentations", "numpy", "scipy")
 
 
 class Cell:
@@ -189,8 +180,8 @@ def train(study, run):
     device = resolve_device(study.device)
     try:
         data = study.data_folder(*run.cell)
-        content = read_content(data)
-        record |= {"data": content, "code": code_of(run.loss_spec)}
+        content = prepared.content(data)
+        record |= {"data": content, "code": provenance.code(run.loss_spec)}
         cell = open_cell(data, content)
         clock["load"] = time.perf_counter()
         torch.manual_seed(stable_seed("weights", *run.cell))
@@ -215,10 +206,11 @@ def train(study, run):
         record |= {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
     clock["evaluate"] = time.perf_counter()
     times = list(clock.items())
-    record |= provenance(device) | {
+    record |= provenance.origin(device) | {
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": {
             name: round(at - before, 3) for (_, before), (name, at) in itertools.pairwise(times)
-        }
+        },
     }
     results.write_record(folder, record, counts, probabilities)
     return record
@@ -239,59 +231,6 @@ def weights_hash(model):
     return digest.hexdigest()
 
 
-def read_content(folder):
-    return json.loads(Path(folder, "dataset.json").read_text())["content"]
-
-
-@cache
-def code_of(loss_spec):
-    """Fingerprint of the source that a run's numbers come from: the training and its loss."""
-    here = Path(__file__).parent
-    files = {here / f"{name}.py" for name in ("train", "models", "evaluate")}
-    for module in losses.build(json.loads(loss_spec)).modules():
-        for base in type(module).__mro__:
-            file = inspect.getsourcefile(base) if base.__module__ != "builtins" else None
-            if file and "site-packages" not in file:
-                files.add(Path(file))
-                if base.__module__.startswith("losses."):
-                    files.add(Path(losses.__file__).parent / "_base.py")
-    return fingerprint({file.name: results.sha256(file.read_bytes()) for file in sorted(files)})
-
-
-@cache
-def provenance(device):
-    """Where a record comes from: commit, versions, device."""
-
-    def git(*words):
-        done = subprocess.run(
-            ["git", *words], capture_output=True, text=True, cwd=Path(__file__).parent, check=False
-        )
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    status = git("status", "--porcelain")
-    return {
-        "commit": git("rev-parse", "HEAD"),
-        "dirty": None if status is None else bool(status),
-        "versions": {"python": sys.version.split()[0], **{p: version(p) for p in PACKAGES}},
-        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
-        "written": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def is_done(study, run):
-    """Whether a run's record is whole and of this configuration, data and code."""
-    try:
-        record = results.read_record(Path(study.folder, run.path))
-    except results.RecordError:
-        return False
-    return (
-        record["fingerprint"] == run.fingerprint
-        and record["status"] != "failed"
-        and record.get("data") == read_content(study.data_folder(*run.cell))
-        and record.get("code") == code_of(run.loss_spec)
-    )
-
-
 class Sayer:
     """Says now and then how far a run is."""
 
@@ -308,88 +247,3 @@ class Sayer:
 def name_of(run):
     dataset, stress, seed = run.cell
     return f"{dataset} {stress} {run.loss} seed {seed}"
-
-
-class Progress:
-    """How many of the study's runs are done, and how long the rest will take at this pace."""
-
-    def __init__(self, study, pending):
-        paths = {run.path for run in pending}
-        others = [run for run in study.runs if run.path not in paths]
-        self.total = len(study.runs)
-        self.done = sum(Path(study.record(run)).exists() for run in others)
-        self.began, self.finished = time.monotonic(), 0
-
-    def finish(self, run, record):
-        self.done, self.finished = self.done + 1, self.finished + 1
-        pace = (time.monotonic() - self.began) / self.finished
-        left = pace * (self.total - self.done)
-        curve = record.get("curve") or [{}]
-        last = curve[-1]
-        log.info(
-            "[%*d/%d] %s: %s%s, %.1f s; about %s left",
-            len(str(self.total)),
-            self.done,
-            self.total,
-            name_of(run),
-            record["status"],
-            f", loss {last['loss']:.4f}, validation Dice {last['val_dice']:.3f}" if last else "",
-            sum(record["seconds"].values()),
-            f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s",
-        )
-
-
-def train_all(study, runs, jobs):
-    """Train what is not done yet, `jobs` runs at a time; returns how many were trained."""
-    pending = []
-    for run in runs:
-        if is_done(study, run):
-            os.utime(study.record(run))  # as new as what it was checked against
-        else:
-            pending.append(run)
-    if len(pending) < len(runs):
-        log.info("%d of %d runs are already there", len(runs) - len(pending), len(runs))
-    if not pending:
-        return 0
-    # What the records say of the code is read here, before anyone edits it.
-    provenance(resolve_device(study.device))
-    for run in pending:
-        code_of(run.loss_spec)
-    progress = Progress(study, pending)
-    jobs = min(jobs, len(pending))
-    log.info("training %d runs, %d at a time", len(pending), jobs)
-    if jobs == 1:
-        for run in pending:
-            progress.finish(run, train(study, run))
-        return len(pending)
-    # A forked worker starts with everything imported.
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with ProcessPoolExecutor(jobs, context) as pool:
-        waiting = {pool.submit(train, study, run): run for run in pending}
-        for future in as_completed(waiting):
-            progress.finish(waiting[future], future.result())
-    return len(pending)
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("plan")
-    parser.add_argument("chunk")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
-    parser.add_argument("--log", help="a file that gets what the terminal gets")
-    args = parser.parse_args()
-    handlers = [logging.StreamHandler()]
-    if args.log:
-        handlers.append(logging.FileHandler(args.log, "w"))
-    logging.basicConfig(
-        level=logging.INFO, handlers=handlers, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
-    )
-    study = Study.read(args.plan)
-    try:
-        train_all(study, study.chunks[args.chunk].runs, args.jobs)
-    except ValueError as error:
-        raise SystemExit(f"dicebench: {error}") from None
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,5 @@
 """Configurations: what they come to, and what is refused with which words."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -148,10 +147,3 @@ def test_the_plan_needs_the_standard_library_only():
         "bad = {'torch', 'numpy', 'pandas', 'scipy'} & set(sys.modules); assert not bad, bad"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
-
-
-def test_the_plan_file_holds_the_configuration(tiny, tmp_path):
-    out = tmp_path / "plan.json"
-    command = [sys.executable, "-m", "experiments.plan", json.dumps(tiny), str(out)]
-    subprocess.run(command, check=True, cwd=ROOT)
-    assert Study(json.loads(out.read_text())["config"]).runs == Study(tiny).runs

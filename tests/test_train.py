@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import prepare, results, train
+from experiments import chunk, prepare, provenance, results, train
 from experiments.plan import Study
 
 
@@ -37,36 +37,36 @@ def short(tiny):
 
 def test_a_run_gives_the_same_bytes_alone_or_beside_others(short, in_tmp):
     study = prepared_study(short)
-    assert train.train_all(study, study.runs, jobs=1) == 4
+    assert chunk.train_all(study, study.runs, jobs=1) == 4
     alone = [everything_but_time(study, run) for run in study.runs]
     other = prepared_study({**short, "study": "other"})
-    assert train.train_all(other, other.runs[::-1], jobs=2) == 4
+    assert chunk.train_all(other, other.runs[::-1], jobs=2) == 4
     for run, before in zip(study.runs, alone, strict=True):
         assert everything_but_time(other, run) == before
 
 
 def test_valid_runs_are_kept_and_only_what_changed_is_trained(short, in_tmp):
     study = prepared_study(short)
-    train.train_all(study, study.runs, jobs=1)
+    chunk.train_all(study, study.runs, jobs=1)
     before = {run.path: everything_but_time(study, run) for run in study.runs}
-    assert train.train_all(study, study.runs, jobs=1) == 0
+    assert chunk.train_all(study, study.runs, jobs=1) == 0
     gone, cut, stale = study.runs[0], study.runs[1], study.runs[2]
     Path(study.record(gone)).unlink()
     Path(study.folder, cut.path, "counts.csv").write_text("image\n")
     Path(study.record(stale)).write_text('{"form')
-    assert train.train_all(study, study.runs, jobs=1) == 3
+    assert chunk.train_all(study, study.runs, jobs=1) == 3
     assert {run.path: everything_but_time(study, run) for run in study.runs} == before
     longer = Study({**short, "training": {**short["training"], "steps": 7}})
-    assert train.train_all(longer, longer.runs[:1], jobs=1) == 1
-    assert not train.is_done(study, study.runs[0])
+    assert chunk.train_all(longer, longer.runs[:1], jobs=1) == 1
+    assert not chunk.is_done(study, study.runs[0])
 
 
 def test_runs_are_trained_again_when_their_data_changed(short, in_tmp):
     study = prepared_study(short)
-    train.train_all(study, study.runs, jobs=1)
+    chunk.train_all(study, study.runs, jobs=1)
     short["datasets"]["controlled"]["train"] = 9
     study = prepared_study(short)
-    assert train.train_all(study, study.runs, jobs=1) == 4
+    assert chunk.train_all(study, study.runs, jobs=1) == 4
 
 
 def test_the_loss_is_the_only_difference(short, in_tmp):
@@ -106,7 +106,7 @@ def test_augmentation_turns_image_and_mask_alike(short, in_tmp):
 def test_a_run_that_goes_wrong_is_recorded_as_such(short, in_tmp, loss, status, reason):
     short["losses"] = {"dice": {}, "bad": {"use": f"tests.user_losses:{loss}"}}
     study = prepared_study(short)
-    train.train_all(study, study.runs, jobs=1)
+    chunk.train_all(study, study.runs, jobs=1)
     table, records = results.collect(study)
     bad = [r for r in records if r["run"]["loss"] == "bad"]
     assert [r["status"] for r in bad] == [status, status]
@@ -119,7 +119,7 @@ def test_a_run_that_goes_wrong_is_recorded_as_such(short, in_tmp, loss, status, 
 
 def test_the_record_says_where_it_comes_from(short, in_tmp):
     study = prepared_study(short)
-    train.train_all(study, study.runs[:1], jobs=1)
+    chunk.train_all(study, study.runs[:1], jobs=1)
     record = results.read_record(Path(study.folder, study.runs[0].path))
     assert record["fingerprint"] == study.runs[0].fingerprint
     assert record["run"]["training"]["steps"] == 6
@@ -135,7 +135,7 @@ def test_the_record_says_where_it_comes_from(short, in_tmp):
 def test_progress_tells_how_far_and_how_long(short, in_tmp, caplog):
     study = prepared_study(short)
     with caplog.at_level("INFO", logger="dicebench"):
-        train.train_all(study, study.runs, jobs=1)
+        chunk.train_all(study, study.runs, jobs=1)
     assert "[1/4] controlled none cross_entropy seed 0: ok, loss" in caplog.text
     assert "[4/4]" in caplog.text
     assert "left" in caplog.text
@@ -145,11 +145,11 @@ def test_the_code_of_a_users_loss_counts(tmp_path, monkeypatch):
     (tmp_path / "brought.py").write_text("from torch import nn\nclass L(nn.Module):\n    pass\n")
     monkeypatch.syspath_prepend(tmp_path)
     spec = '{"use": "brought:L"}'
-    before = train.code_of(spec)
+    before = provenance.code(spec)
     (tmp_path / "brought.py").write_text("from torch import nn\nclass L(nn.Module):\n    x = 1\n")
-    train.code_of.cache_clear()
-    assert train.code_of(spec) != before
-    assert train.code_of('{"use": "dice"}') != train.code_of('{"use": "cross_entropy"}')
+    provenance.code.cache_clear()
+    assert provenance.code(spec) != before
+    assert provenance.code('{"use": "dice"}') != provenance.code('{"use": "cross_entropy"}')
 
 
 def test_cuda_is_not_silently_replaced():
