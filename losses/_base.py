@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-BLOCK = 2**18
+BLOCK = 2**19
 """Elements of a block on a CPU: small enough for its cache, large enough to hide Python."""
 
 
@@ -191,10 +191,13 @@ def _check_values(target, high, probabilities):
 
 def dense_target(target, classes, dtype):
     """The target as probabilities (N, C, L), from those or from class indices (N, L)."""
-    if target.dim() == 2:
-        index = torch.arange(classes, device=target.device).view(1, -1, 1)
-        target = target.unsqueeze(1) == index
-    return target.to(dtype)
+    if target.dim() == 3:
+        return target.to(dtype)
+    index = target.to(dtype)
+    dense = index.new_empty(target.shape[0], classes, target.shape[1])
+    for c, channel in enumerate(dense.unbind(1)):
+        torch.eq(index, c, out=channel)
+    return dense
 
 
 def wide(x):
@@ -217,15 +220,20 @@ class Kernel:
     def sums(self, x, y, w):
         raise NotImplementedError
 
-    def fast_sums(self, x, y, w):
+    single = False
+    """Whether there is one sum per image, (1, n, 1)."""
+    keeps_probability = False
+    """Whether `fast_sums` writes p, and `gradient` reads it, in a tensor like x."""
+
+    def fast_sums(self, x, y, w, p=None):
         """`sums` without a graph; a subclass may know a faster way."""
         return self.sums(x, y, w)
 
-    def gradient(self, x, y, w, g):
-        """d(sum(g * sums)) / dx, shape (n, C, l); a subclass may know a closed form."""
+    def gradient(self, x, y, w, g, out, p=None):
+        """d(sum(g * sums)) / dx into `out` (n, C, l), which may be p itself."""
         with torch.enable_grad():
             x = x.detach().requires_grad_()
-            return torch.autograd.grad(self.sums(x, y, w), x, g)[0]
+            out.copy_(torch.autograd.grad(self.sums(x, y, w), x, g)[0])
 
     def __call__(self, x, y, w=None):
         if torch.compiler.is_compiling():
@@ -259,29 +267,27 @@ def _cut(x, y, w, images, pixels):
 
 
 class _BlockSums(torch.autograd.Function):
-    """Block by block. The backward pass makes a block's values again rather than keep them.
+    """Block by block, with one tensor like the logits for all that the backward pass needs.
 
-    One sum per image is linear in what comes back, so its gradient is made in the forward pass.
+    It holds what the kernel keeps, the probability or (where each image has one sum, so that its
+    gradient is known but for a factor) the gradient, and becomes the gradient that is returned. A
+    second backward pass, and a kernel that keeps nothing, make the block's values again.
     """
 
     @staticmethod
     def forward(ctx, kernel, x, y, w):
-        ctx.kernel, ctx.unit = kernel, None
+        ctx.kernel, ctx.kept = kernel, None
         ctx.save_for_backward(x, y, w)
-        once = ctx.needs_input_grad[1] and getattr(kernel, "single", False)
-        if once:
-            ctx.unit = torch.empty_like(x, dtype=wide(x).dtype)
+        if ctx.needs_input_grad[1] and (kernel.keeps_probability or kernel.single):
+            ctx.kept = torch.empty_like(x, dtype=wide(x[:0]).dtype)
         out = None
         for images, pixels in _blocks(x):
             block = _cut(x, y, w, images, pixels)
-            if once:
-                with torch.enable_grad():
-                    block[0].requires_grad_()
-                    part = kernel.sums(*block)
-                    ctx.unit[images, :, pixels] = torch.autograd.grad(part.sum(), block[0])[0]
-                    part = part.detach()
+            kept = None if ctx.kept is None else ctx.kept[images, :, pixels]
+            if kernel.single and kept is not None:
+                part = _value_and_gradient(kernel, *block, kept)
             else:
-                part = kernel.fast_sums(*block)
+                part = kernel.fast_sums(*block, kept)
             if out is None:
                 if part.shape[1] == len(x) and pixels.stop >= x.shape[2]:
                     return part
@@ -293,13 +299,23 @@ class _BlockSums(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, g):
         x, y, w = ctx.saved_tensors
-        if ctx.unit is not None:
-            return None, (ctx.unit * g[0].unsqueeze(-1)).to(x.dtype), None, None
-        grad = torch.empty_like(x)
+        kept, ctx.kept = ctx.kept, None
+        if ctx.kernel.single and kept is not None:
+            return None, kept.mul_(g[0].unsqueeze(-1)).to(x.dtype), None, None
+        grad = torch.empty_like(x) if kept is None else kept
         for images, pixels in _blocks(x):
             block = _cut(x, y, w, images, pixels)
-            grad[images, :, pixels] = ctx.kernel.gradient(*block, g[:, images])
-        return None, grad, None, None
+            out = grad[images, :, pixels]
+            ctx.kernel.gradient(*block, g[:, images], out, None if kept is None else out)
+        return None, grad.to(x.dtype), None, None
+
+
+def _value_and_gradient(kernel, x, y, w, gradient):
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        sums = kernel.sums(x, y, w)
+        gradient.copy_(torch.autograd.grad(sums.sum(), x)[0])
+    return sums.detach()
 
 
 @dataclass(frozen=True)
@@ -395,8 +411,10 @@ class RegionSums(Kernel):
         rows = x.shape[:2]
         return torch.stack([v if v.shape == rows else F.pad(v, (0, rows[1] - 1)) for v in sums])
 
-    def fast_sums(self, x, y, w):
-        p = probability(x)
+    keeps_probability = True
+
+    def fast_sums(self, x, y, w, p=None):
+        p = _probability_into(x, p)
         if w is not None:
             x, y, q = x * w, y * w, p * w
         else:
@@ -404,7 +422,7 @@ class RegionSums(Kernel):
         if "nll" in self.terms or "flat" in self.terms:
             # -log p_c = (max x - x_c) - log max p, where max p is at least 1/C.
             top = x.clamp_min(0) if x.shape[1] == 1 else x.amax(1, keepdim=True)
-            best = (p - 0.5).abs_().add_(0.5) if x.shape[1] == 1 else p.amax(1, keepdim=True)
+            best = torch.maximum(p, 1 - p) if x.shape[1] == 1 else p.amax(1, keepdim=True)
             if w is not None:
                 best = torch.where(w > 0, best, 1.0)
             top = top.sum(-1) - _sum_log(best, x.shape[1])
@@ -423,31 +441,46 @@ class RegionSums(Kernel):
         }
         return self._stack(x, [make[t]() for t in self.terms])
 
-    def gradient(self, x, y, w, g):
+    def gradient(self, x, y, w, g, out, p=None):
         g = dict(zip(self.terms, g.unsqueeze(-1), strict=True))
-        p = probability(x)
-        dp = None
-        if "overlap" in g:
-            dp = y * g["overlap"]
-        if "predicted" in g:
-            dp = g["predicted"].expand_as(p) if dp is None else dp.add_(g["predicted"])
-        if "squared" in g:
-            square = p * (2 * g["squared"])
-            dp = square if dp is None else square.add_(dp)
-        if "distance" in g:
-            sign = (p - y).sign_().mul_(g["distance"])
-            dp = sign if dp is None else sign.add_(dp)
-        dx = None
-        if dp is not None and x.shape[1] == 1:
-            dx = torch.ops.aten.sigmoid_backward(dp, p)
-        elif dp is not None:
-            dx = torch.ops.aten._softmax_backward_data(dp, p, 1, p.dtype)
-        for term in ("nll", "flat"):
-            if term in g:
-                step = p - (y if term == "nll" else 1 / max(2, x.shape[1]))
-                step.mul_(g[term][:, :1])
-                dx = step if dx is None else dx.add_(step)
-        return dx if w is None else dx * w
+        p = probability(x) if p is None else p
+        steps = {
+            "overlap": lambda: y * g["overlap"],
+            "squared": lambda: p * (2 * g["squared"]),
+            "distance": lambda: (p - y).sign_().mul_(g["distance"]),
+            "predicted": lambda: g["predicted"].expand_as(p),
+        }
+        dx = _total(steps[t]() for t in steps if t in g)
+        if dx is not None and x.shape[1] == 1:
+            plain = w is None and "nll" not in g and "flat" not in g and out.dtype == p.dtype
+            into = out if plain else dx.contiguous()
+            dx = torch.ops.aten.sigmoid_backward.grad_input(dx, p, grad_input=into)
+            if plain:
+                return
+        elif dx is not None:
+            dx = torch.ops.aten._softmax_backward_data(dx, p, 1, p.dtype)
+        steps = {
+            "nll": lambda: (p - y).mul_(g["nll"][:, :1]),
+            "flat": lambda: (p - 1 / max(2, x.shape[1])).mul_(g["flat"][:, :1]),
+        }
+        dx = _total((steps[t]() for t in steps if t in g), dx)
+        out.copy_(dx if w is None else dx * w)
+
+
+def _total(steps, first=None):
+    """The sum of the steps, made in the first of them."""
+    total = first
+    for step in steps:
+        total = step if total is None else total.add_(step)
+    return total
+
+
+def _probability_into(x, p):
+    if p is None:
+        return probability(x)
+    if x.shape[1] == 1:
+        return torch.sigmoid(x, out=p)
+    return torch.softmax(x, 1, out=p)
 
 
 def nll(x, y):
@@ -474,7 +507,11 @@ def _sum_log(best, classes):
     A logarithm costs more than everything else together, so one is taken of a product of many:
     64 values above 1/2, or 16 above 1/128, stay far from underflow in float32.
     """
-    group = 64 if classes <= 2 else 16 if classes <= 128 else 1
-    whole = best.shape[-1] // group
-    head = best[..., : whole * group].unflatten(-1, (group, whole)).prod(-2).log().sum(-1)
-    return head + best[..., whole * group :].log().sum(-1)
+    folds = 6 if classes <= 2 else 4 if classes <= 128 else 0
+    odd = best.shape[-1] % 2**folds
+    rest = best[..., best.shape[-1] - odd :].log().sum(-1) if odd else 0
+    best = best[..., : best.shape[-1] - odd]
+    for _ in range(folds):
+        half = best.shape[-1] // 2
+        best = best[..., :half] * best[..., half:]
+    return best.log().sum(-1) + rest

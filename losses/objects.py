@@ -38,7 +38,7 @@ class InverseSizeDiceLoss(MapLoss, DiceLoss):
 class _WeightedSums(RegionSums):
     """`RegionSums` under any weight of at least 0; the gradient by autograd."""
 
-    fast_sums, gradient = Kernel.fast_sums, Kernel.gradient
+    fast_sums, gradient, keeps_probability = Kernel.fast_sums, Kernel.gradient, False
 
 
 class BlobLoss(MapLoss):

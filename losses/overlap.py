@@ -271,7 +271,7 @@ class JDTLoss(TverskyLoss):
 class _PowerSums(RegionSums):
     """`RegionSums` and those of a power of the errors; the gradient by autograd."""
 
-    fast_sums, gradient = Kernel.fast_sums, Kernel.gradient
+    fast_sums, gradient, keeps_probability = Kernel.fast_sums, Kernel.gradient, False
 
     def __init__(self, terms, gamma):
         super().__init__(terms)
