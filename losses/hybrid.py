@@ -36,10 +36,7 @@ class SumLoss(nn.Module):
         return f"weights={self.weights}"
 
     def forward(self, logits, target, maps=None):
-        mapped = [name for name, loss in self.losses.items() if hasattr(loss, "maps")]
-        given = {}
-        if mapped and maps is not None:
-            given = dict(zip(mapped, maps.chunk(len(mapped), 1), strict=True))
+        given = {} if maps is None else self._split(maps)
         sums = self._shared_sums(logits, target)
         total = 0
         for name, loss in self.losses.items():
@@ -70,13 +67,32 @@ class SumLoss(nn.Module):
     @property
     def maps(self):
         """maps(target, classes=None) of all terms that have them; no attribute where none has."""
-        if not any(hasattr(loss, "maps") for loss in self.losses.values()):
+        if not self._map_sets():
             raise AttributeError("maps")
         return self._maps
 
+    @property
+    def map_sets(self):
+        """How many times C channels the maps have."""
+        return sum(self._map_sets().values())
+
+    def _map_sets(self):
+        mapped = {name: loss for name, loss in self.losses.items() if hasattr(loss, "maps")}
+        return {name: getattr(loss, "map_sets", 1) for name, loss in mapped.items()}
+
     def _maps(self, target, classes=None):
-        made = [v.maps(target, classes) for v in self.losses.values() if hasattr(v, "maps")]
-        return torch.cat(made, 1)
+        return torch.cat([self.losses[n].maps(target, classes) for n in self._map_sets()], 1)
+
+    def _split(self, maps):
+        """The maps of each term that has them."""
+        sets = self._map_sets()
+        if not sets or maps.shape[1] % self.map_sets:
+            raise ValueError(
+                f"maps must have {self.map_sets} times as many channels as the logits, "
+                f"got shape {tuple(maps.shape)}"
+            )
+        classes = maps.shape[1] // self.map_sets
+        return dict(zip(sets, maps.split([classes * k for k in sets.values()], 1), strict=True))
 
     def set_progress(self, t):
         """Tell every term that t of the training, 0 to 1, is done."""

@@ -28,8 +28,8 @@ class InverseSizeDiceLoss(MapLoss, DiceLoss):
         return (parts.size / np.count_nonzero(sizes) / np.maximum(sizes, 1))[parts]
 
     def forward(self, logits, target, maps=None):
-        maps = self.maps_for(logits, target, maps)
         x, y, counts = read(logits, target, self.ignore_index)
+        maps = self.maps_for(logits, target, maps)
         weight = maps.flatten(2) if counts is None else maps.flatten(2) * counts
         with no_autocast(logits):
             return self.reduce(self.kernel(x, y, weight))
