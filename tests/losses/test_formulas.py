@@ -131,7 +131,7 @@ def test_identities(seed, classes):
         ({"use": "label_smoothing", "smoothing": 0.0}, "cross_entropy"),
         ({"use": "topk", "fraction": 1.0}, "cross_entropy"),
         (
-            {"use": "weighted_cross_entropy", "class_weights": [1] * max(2, classes)},
+            {"use": "weighted_cross_entropy", "class_weights": equal_weights},
             "cross_entropy",
         ),
         ("dice_ce", {"sum": {"dice": 1, "cross_entropy": 1}}),
