@@ -64,28 +64,31 @@ class _CostSums(Kernel):
         self.cost, self.weights = cost, weights
 
     def sums(self, x, y, w):
-        log_p, y = true_classes(x, y, self.weights)
-        cost = y * self.cost(log_p)
+        log_p, share = true_classes(x, y, self.weights)
+        cost = self.cost(log_p)
+        cost = cost if share is None else cost * share
         return (cost if w is None else cost * w).sum((1, 2)).view(1, -1, 1)
 
 
 def true_classes(x, y, weights=None):
-    """log p and the weight of each class (n, c, l), such that a cost is sum_c y_c cost(log p_c).
+    """log p and the share v_c y_c of each class (n, c, l) that a pixel's cost is the sum over.
 
     Where every target is hard, c = 1: the true class alone, which saves the others' logarithms.
-    weights: of the C classes (two for the sigmoid).
+    weights: v of the C classes (two for the sigmoid). The share is None where it is 1 throughout.
     """
     hard = x.device.type == "cpu" and bool((y.square() == y).all())
     if x.shape[1] == 1:
         log_p = F.logsigmoid(x * (2 * y - 1) if hard else torch.cat([-x, x], 1))
-        both = torch.cat([1 - y, y], 1)
     else:
-        log_p, both = F.log_softmax(x, 1), y
+        log_p = F.log_softmax(x, 1)
         if hard:
             log_p = (log_p * y).sum(1, keepdim=True)
+    if hard and weights is None:
+        return log_p, None
+    share = torch.cat([1 - y, y], 1) if x.shape[1] == 1 else y
     if weights is not None:
-        both = both * both.new_tensor(weights).view(1, -1, 1)
-    return log_p, both.sum(1, keepdim=True) if hard else both
+        share = share * share.new_tensor(weights).view(1, -1, 1)
+    return log_p, share.sum(1, keepdim=True) if hard else share
 
 
 class _CostLoss(SegmentationLoss):
@@ -179,9 +182,11 @@ class FocalLoss(_CostLoss):
     def cost(self, log_p):
         if self.gamma == 0:
             return -log_p
-        # Below eps, 1 - p is rounding alone, and a root of it has no finite slope.
-        miss = (1 - log_p.exp()).clamp_min(torch.finfo(log_p.dtype).eps)
-        return -log_p * (miss.square() if self.gamma == 2 else miss**self.gamma)
+        miss = 1 - log_p.exp()
+        if self.gamma < 1:
+            # Below eps, 1 - p is rounding alone, and a root of it has no finite slope.
+            miss = miss.clamp_min(torch.finfo(log_p.dtype).eps)
+        return -log_p * miss**self.gamma
 
 
 class GeneralizedCrossEntropyLoss(_CostLoss):

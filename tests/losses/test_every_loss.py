@@ -58,17 +58,29 @@ def test_the_gradient_is_that_of_finite_differences(named, shape, seed):
 
 
 @drawn
-@given(shape=shapes, seed=seeds)
-def test_the_fast_path_is_the_plain_formula(named, shape, seed):
-    _, loss = named
+@given(shape=shapes, seed=seeds, ignored=st.booleans(), fill=st.sampled_from([None, 0, 1]))
+def test_the_fast_path_is_the_plain_formula(named, shape, seed, ignored, fill):
+    """In blocks of a few pixels, with a closed-form gradient, against autograd on the whole."""
+    name, loss = named
     logits, index = case(shape, seed)
+    if fill is not None:
+        index[0] = fill
+    if ignored:
+        loss = build(with_ignore(VARIANTS[name], 255))
+        index[..., 0] = 255
+    plain = value_and_gradient(loss, logits, index)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(base, "BLOCK", 7)
+        patch.setattr(base, "BLOCK", 15)
         fast = value_and_gradient(loss, logits, index)
-        patch.setattr(base._BlockSums, "apply", lambda kernel, *given: kernel.plain(*given))
-        plain = value_and_gradient(loss, logits, index)
+        single = value_and_gradient(loss, logits.float(), index)
+        half = value_and_gradient(loss, logits.half(), index)
     close(fast[0], plain[0], 1e-12)
     close(fast[1], plain[1], 1e-12)
+    assert (single[0] - plain[0]).abs() < 2e-6 * max(1, plain[0].abs())
+    rounded = value_and_gradient(loss, logits.half().float(), index)
+    assert half[1].dtype == torch.float16
+    close(half[0], rounded[0], 2e-6)
+    torch.testing.assert_close(half[1].float(), rounded[1], rtol=1e-2, atol=1e-6)
 
 
 @drawn
