@@ -1,0 +1,1 @@
+"""What a step of each loss costs beside what people use today."""

@@ -1,0 +1,187 @@
+"""Losses of boundaries and regions: by distance to the true boundary, or by the Jaccard index."""
+
+import numpy as np
+import torch
+
+from losses._base import (
+    Kernel,
+    MapLoss,
+    RegionSums,
+    SegmentationLoss,
+    choose,
+    dense_target,
+    no_autocast,
+    number,
+    probability,
+    read,
+    wide,
+)
+
+
+class _DistanceLoss(MapLoss):
+    """A mean over pixels and classes, under a map of distances in pixels.
+
+    empty: what a mask without a boundary (empty or full) costs. "background": as though every
+    pixel were one pixel from it, so that an error costs something; "skip": nothing.
+    background: False leaves class 0 out; C > 1 only.
+    """
+
+    def __init__(self, *, background=True, empty="background", **options):
+        super().__init__(**options)
+        self.background = choose("background", background, (True, False))
+        self.empty = choose("empty", empty, ("background", "skip"))
+
+    def weight(self, logits, counts, maps):
+        """Maps (N, C, L), 0 where a pixel or class does not count, and how many do."""
+        maps = maps.flatten(2)
+        classes = maps.shape[1]
+        if not self.background:
+            if classes == 1:
+                raise ValueError("background=False needs logits of more than one channel")
+            maps = torch.cat([torch.zeros_like(maps[:, :1]), maps[:, 1:]], 1)
+            classes -= 1
+        if counts is None:
+            return maps, maps.shape[0] * maps.shape[2] * classes
+        return maps * counts, counts.sum().clamp_min(1) * classes
+
+
+class BoundaryLoss(_DistanceLoss):
+    """1/(C L) sum_i p_i D_i, D the signed distance to the true boundary
+
+    D in pixels: outside, the distance to the nearest true pixel; inside, 1 minus that to the
+    nearest other, so 0 on the object's own edge. Negative by nature, without a bound but the size
+    of the object, so it is mostly added to a loss of overlap (see `DiceBoundaryLoss`).
+    maps: D (N, C, *space).
+    Source: Kervadec et al., Boundary loss for highly unbalanced segmentation, 2019.
+    """
+
+    minimiser = "p = 1 where E[D] < 0, else 0"
+    kernel = RegionSums({"overlap"})
+
+    def map_of(self, mask):
+        from scipy.ndimage import distance_transform_edt
+
+        if mask.all() or not mask.any():
+            return np.full(mask.shape, 0.0 if self.empty == "skip" else -1.0 if mask.all() else 1.0)
+        return np.where(mask, 1 - distance_transform_edt(mask), distance_transform_edt(~mask))
+
+    def forward(self, logits, target, maps=None):
+        x, _, counts = read(logits, target, self.ignore_index)
+        distance, number_of = self.weight(logits, counts, self.maps_for(logits, target, maps))
+        with no_autocast(logits):
+            return self.kernel(x, distance).overlap.sum() / number_of
+
+
+class HausdorffLoss(_DistanceLoss):
+    """1/(C L) sum_i (p_i - y_i)^2 (D_y^alpha + D_p^alpha)_i
+
+    D_y and D_p are distances in pixels, either way, to the boundaries of the true mask and of the
+    predicted one, p > 1/2. At least 0.
+    alpha: 2 is the authors'. predicted=False leaves D_p out, which spares a distance transform of
+    each prediction at every step (the authors' one-sided variant). maps: D_y (N, C, *space).
+    Source: Karimi and Salcudean, Reducing the Hausdorff distance, 2019.
+    """
+
+    minimiser = "p = E[y D] / E[D]"
+
+    def __init__(self, *, alpha=2.0, predicted=True, **options):
+        super().__init__(**options)
+        self.alpha = number("alpha", alpha, 0)
+        self.predicted = choose("predicted", predicted, (True, False))
+        self.kernel = _SquaredErrorSums()
+
+    def map_of(self, mask):
+        if self.empty == "background" and (mask.all() or not mask.any()):
+            return np.ones(mask.shape)
+        return _either_way(mask)
+
+    def forward(self, logits, target, maps=None):
+        x, y, counts = read(logits, target, self.ignore_index)
+        distance = self.maps_for(logits, target, maps) ** self.alpha
+        if self.predicted:
+            guess = (probability(wide(logits.detach())) > 0.5).cpu().numpy()
+            near = np.array([[_either_way(c) for c in image] for image in guess], dtype=np.float32)
+            near = torch.from_numpy(near).to(distance.device)
+            distance = distance + near**self.alpha
+        weight, number_of = self.weight(logits, counts, distance)
+        with no_autocast(logits):
+            return self.kernel(x, y, weight).sum() / number_of
+
+
+def _either_way(mask):
+    """Distance to the nearest pixel of the other kind; 0 where there is none."""
+    from scipy.ndimage import distance_transform_edt
+
+    if mask.all() or not mask.any():
+        return np.zeros(mask.shape)
+    return distance_transform_edt(mask) + distance_transform_edt(~mask)
+
+
+class _SquaredErrorSums(Kernel):
+    """sum w (p - y)^2 of each image, (1, n, 1)."""
+
+    single = True
+
+    def sums(self, x, y, w):
+        return (w * (probability(x) - y).square()).sum((1, 2)).view(1, -1, 1)
+
+
+class LovaszLoss(SegmentationLoss):
+    """sum_k e_(k) (J_k - J_(k-1)), e sorted downwards, J_k the Jaccard loss of k first pixels wrong
+
+    the convex extension of the Jaccard loss. With C > 1 e = |p - y|, the mean over the classes
+    that are present, in [0, 1]; with one channel e = max(0, 1 - x (2 y - 1)) of the logit x
+    itself, at least 0. Targets must be hard.
+    per: "batch" sorts the pixels of all images together, "image" each image's, and takes the mean.
+    empty: "background", a mask without a true pixel costs its greatest e; "skip", it is left out.
+    With C > 1 a class that is absent is always left out, as the authors do: its false positives
+    are some other class's misses.
+    Source: Berman et al., The Lovász-softmax loss, 2018.
+    """
+
+    minimiser = "hard: the mask of least expected Jaccard loss"
+
+    def __init__(self, *, per="batch", empty="background", **options):
+        super().__init__(**options)
+        self.per = choose("per", per, ("image", "batch"))
+        self.empty = choose("empty", empty, ("background", "skip"))
+
+    def forward(self, logits, target):
+        x, y, counts = read(logits, target, self.ignore_index)
+        x = wide(x)
+        y = dense_target(y, x.shape[1], x.dtype)
+        if not torch.compiler.is_compiling() and not (y.square() == y).all():
+            raise ValueError("target must be hard (0 or 1) for the Lovász loss")
+        e = (1 - x * (2 * y - 1)).relu() if x.shape[1] == 1 else (probability(x) - y).abs()
+        if counts is not None:
+            e, y = e * counts, y * counts
+        if self.per == "batch":
+            e, y = e.transpose(0, 1).flatten(1).unsqueeze(0), y.transpose(0, 1).flatten(1)[None]
+        losses = [self._score(e[n], y[n]) for n in range(len(e))]
+        losses = [v for v in losses if v is not None]
+        return torch.stack(losses).mean() if losses else e.sum() * 0
+
+    def _score(self, e, y):
+        """The mean over the classes of (C, L) that count, or None."""
+        always = len(e) == 1 and self.empty == "background"
+        scores = [
+            (e[c] * _jaccard_slope(e[c].detach(), y[c] > 0)).sum()
+            for c in range(len(e))
+            if always or y[c].any()
+        ]
+        return torch.stack(scores).mean() if scores else None
+
+
+@torch.no_grad()
+def _jaccard_slope(e, y):
+    """J_k - J_(k-1) at each pixel's place k in the order of falling e; 0 where e is 0."""
+    where = (e > 0).nonzero().squeeze(1)
+    order = where[e[where].argsort(descending=True)]
+    # Counts as integers: a running sum of floats is not deterministic on a GPU.
+    found = y[order].cumsum(0)
+    rank = torch.arange(1, len(order) + 1, device=e.device)
+    size = y.sum()
+    jaccard = 1 - (size - found).to(e.dtype) / (size + rank - found).to(e.dtype)
+    slope = torch.zeros_like(e)
+    slope[order] = jaccard.diff(prepend=jaccard.new_zeros(1))
+    return slope
