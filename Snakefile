@@ -1,12 +1,17 @@
-from experiments.config import sources
+from snakemake.exceptions import WorkflowError
+
+from experiments.config import ConfigError, sources
 from experiments.plan import Study
 
-if "study" not in config:  # --configfile names another study: it is whole by itself
+if "datasets" not in config:  # --configfile names another study: it is whole by itself
 
     configfile: "config.yaml"
 
 
-study = Study(config)
+try:
+    study = Study(config)
+except ConfigError as error:
+    raise WorkflowError(f"The configuration is refused. {error}") from None
 
 
 include: "experiments/rules.smk"

@@ -129,6 +129,19 @@ def test_a_loss_of_ones_own_trains_alone_and_stands_in_every_figure(studied):
     assert "Nothing to be done" in snakemake(folder)
 
 
+def test_a_level_more_is_trained_alone(studied):
+    folder, _ = studied
+    config = yaml.safe_load((folder / "study.yaml").read_text())
+    config["experiments"]["noise"]["values"] = [0, 0.1, 0.3]
+    (folder / "study.yaml").write_text(yaml.safe_dump(config))
+    before = records(folder)
+    runs = len(config["losses"]) * len(config["seeds"])
+    assert f"training {runs} runs" in snakemake(folder, "results/tiny/runs.csv")
+    after = records(folder)
+    assert all("/flips-0.1/" in path for path in set(after) - set(before))
+    assert all(after[path] == before[path] for path in before)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
