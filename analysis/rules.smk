@@ -27,7 +27,11 @@ rule figures:
         verdicts=rules.verdicts.output,
         code=sources("analysis", "analysis/claims"),
     output:
-        folder=directory(f"{study.folder}/figures"),
+        folder=report(
+            directory(f"{study.folder}/figures"),
+            patterns=["{name}.svg"],
+            category="Figures",
+        ),
     log:
         f"{study.folder}/logs/figures.log",
     params:
