@@ -41,6 +41,11 @@ def sweep(study, scored, name, dataset, knob):
     looks = style.looks(study.losses)
     numeric = all(level.value is not None for level in levels)
     log = numeric and knob == "fraction"
+    rows = scored[
+        (scored["dataset"] == dataset)
+        & scored["stress"].isin([stress_name(level.stress) for level in levels])
+    ]
+    ok = rows.groupby(["stress", "loss"])["seed"].nunique()
     for axis, (metric, threshold) in zip(axes, panels, strict=True):
         for i, loss in enumerate(study.losses):
             # Losses stand a little apart, so that their intervals do not hide each other.
@@ -66,6 +71,10 @@ def sweep(study, scored, name, dataset, knob):
             axis.errorbar(
                 x, y, yerr=np.clip(spread, 0, None), label=style.name(loss), elinewidth=0.8, **look
             )
+            for place_, level in zip(x, levels, strict=True):
+                if ok.get((stress_name(level.stress), loss), 0) < len(study.seeds):
+                    at_the_bottom = axis.get_xaxis_transform()
+                    axis.plot(place_, 0.02, "x", color=look["color"], transform=at_the_bottom)
         axis.set_ylabel(metrics.METRICS[metric][0])
         axis.set_title("threshold 0.5" if threshold == "0.5" else "threshold tuned on validation")
         if metric == "area_ratio":
@@ -89,11 +98,7 @@ def sweep(study, scored, name, dataset, knob):
             axis.set_xlabel(title(name).capitalize())
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)))
-    rows = scored[
-        (scored["dataset"] == dataset)
-        & scored["stress"].isin([stress_name(level.stress) for level in levels])
-    ]
-    runs = rows.groupby(["stress", "loss", "seed"]).ngroups
+    runs = int(ok.sum())
     planned = len(levels) * len(study.losses) * len(study.seeds)
     images = rows.groupby("stress")["image"].nunique()
     caption = (
@@ -102,6 +107,8 @@ def sweep(study, scored, name, dataset, knob):
         f"images. {INTERVAL}. Rests on {runs} of {planned} runs "
         f"({len(study.seeds)} seeds, {images.min() if len(images) else 0} test images each)."
     )
+    if runs < planned:
+        caption += " A cross at the bottom marks a cell with runs that diverged or failed."
     return figure, caption
 
 
@@ -115,7 +122,7 @@ def place(k, value, levels, shift, *, log):
     return value + 0.25 * shift * np.diff(values).min()
 
 
-def examples(study, records, name, dataset):
+def examples(study, records, name, dataset, knob):
     """Image, truth and each loss's prediction at 0.5: a test image of the first seed per level."""
     levels = study.experiments[name][dataset]
     seed = study.seeds[0]
@@ -123,8 +130,9 @@ def examples(study, records, name, dataset):
     columns = 2 + len(losses)
     side = style.WIDTH / columns
     figure, axes = plt.subplots(
-        len(levels), columns, figsize=(style.WIDTH, side * len(levels) + 0.5), squeeze=False
+        len(levels), columns, figsize=(style.WIDTH, 0.98 * side * len(levels) + 0.25), squeeze=False
     )
+    figure.get_layout_engine().set(h_pad=0.01, w_pad=0.02, hspace=0.01, wspace=0.01)
     palette = colors.ListedColormap(["#101010", "#FFFFFF", "#E69F00", "#56B4E9"])
     paths = {(r["run"]["dataset"], *key(r["run"])): r for r in records}
     for row, level in zip(axes, levels, strict=True):
@@ -134,7 +142,7 @@ def examples(study, records, name, dataset):
         image = np.asarray(Image.open(folder / "images" / f"{stem}.png"))
         truth = np.asarray(Image.open(folder / "masks" / f"{stem}.png")) > 0
         row[0].imshow(image, cmap="gray", vmin=0, vmax=255)
-        row[0].set_ylabel(level.label, fontsize=7)
+        row[0].set_ylabel(f"{knob} {level.label}" if knob else level.label, fontsize=7)
         row[1].imshow(truth, cmap=palette, vmin=0, vmax=3)
         for axis, loss in zip(row[2:], losses, strict=True):
             run = next(
@@ -251,7 +259,13 @@ def overview(study, verdicts):
                     **{**looks[loss], "linestyle": "none"},
                     markerfacecolor=face or looks[loss]["color"],
                 )
-        axis.set_yticks(range(len(losses)), [style.name(loss) for loss in losses])
+        at_half = rows[rows["threshold"] == "0.5"].set_index("loss")
+        labels = [
+            style.name(loss)
+            + ("" if row["n"] == row["planned"] else f"\n({row['n']} of {row['planned']})")
+            for loss, row in at_half.loc[losses].iterrows()
+        ]
+        axis.set_yticks(range(len(losses)), labels)
         axis.set_ylim(len(losses) - 0.4, -0.6)
         axis.set_xlabel(f"difference in {claim.unit}", labelpad=1)
         where = f" ({group.dataset})" if len(study.datasets) > 1 else ""
@@ -286,7 +300,12 @@ def draw(study, table, records, verdicts, folder):
             about = {"experiment": name, "dataset": dataset}
             stem = f"{name}_{dataset}"
             keep(stem, "sweep", sweep(study, scored, name, dataset, knobs[name]), **about)
-            keep(f"{stem}_examples", "examples", examples(study, records, name, dataset), **about)
+            keep(
+                f"{stem}_examples",
+                "examples",
+                examples(study, records, name, dataset, knobs[name]),
+                **about,
+            )
         keep(f"curves_{dataset}", "curves", curves(study, records, dataset), dataset=dataset)
     return drawn
 
