@@ -1,4 +1,4 @@
-"""The figures of a study: `python -m analysis.figures CONFIG TABLE RECORDS VERDICTS FOLDER`.
+"""The figures of a study: `python -m analysis.figures CONFIG TABLE ... FOLDER`.
 
 Each figure is SVG, PDF and PNG, with its caption in ``captions.json``.
 """
@@ -227,6 +227,35 @@ def curves(study, records, dataset):
     return figure, caption
 
 
+def definition(mechanism):
+    """The article's printed formula beside Dice: a perfect match, and the gradient by size."""
+    figure, axes = plt.subplots(1, 2, figsize=(style.WIDTH, 2.5))
+    losses = list(dict.fromkeys(mechanism["loss"]))
+    looks = style.looks(losses)
+    for axis, quantity in zip(axes, ("perfect", "gradient"), strict=True):
+        for loss in losses:
+            rows = mechanism[(mechanism["quantity"] == quantity) & (mechanism["loss"] == loss)]
+            axis.plot(rows["n"], rows["value"], label=style.name(loss), **looks[loss])
+        axis.set_xscale("log")
+        axis.set_xlabel("Foreground pixels n")
+    axes[0].set_ylabel("Loss at a perfect match")
+    axes[1].set_ylabel("Gradient on the object,\nsum of |dL/dlogit|")
+    axes[1].set_yscale("log")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    article = mechanism[
+        (mechanism["loss"] == "article_dice") & (mechanism["quantity"] == "perfect")
+    ]
+    values = ", ".join(f"{row.value:g} at n = {row.n}" for row in article.itertuples())
+    caption = (
+        "The article's printed formula, 1 - 2 sum(PY) / ((sum P)^2 + (sum Y)^2), taken literally, "
+        f"is not a Dice loss: at a perfect match it is 1 - 1/n ({values}), where the others "
+        "are 0 (left). Right: the gradient that one object of n pixels gets in a 64 x 64 image, "
+        "predicted with p = 0.5 on the object and 0.01 elsewhere. Computed, no training."
+    )
+    return figure, caption
+
+
 def overview(study, verdicts):
     """Every claim's estimate and interval, for each loss, against the smallest that matters."""
     found = claims.load()
@@ -282,7 +311,7 @@ def overview(study, verdicts):
     return figure, caption
 
 
-def draw(study, table, records, verdicts, folder):
+def draw(study, table, records, verdicts, mechanism, folder):
     """Draw every figure of a study; returns what captions.json holds."""
     scored = metrics.scores(table)
     knobs = {name: value.get("knob") for name, value in study.config["experiments"].items()}
@@ -293,6 +322,7 @@ def draw(study, table, records, verdicts, folder):
         style.save(figure, folder / name)
         drawn[name] = {"kind": kind, "caption": caption, **about}
 
+    keep("definition", "definition", definition(mechanism))
     if len(verdicts):
         keep("verdicts", "overview", overview(study, verdicts))
     for dataset in study.datasets:
@@ -300,26 +330,23 @@ def draw(study, table, records, verdicts, folder):
             about = {"experiment": name, "dataset": dataset}
             stem = f"{name}_{dataset}"
             keep(stem, "sweep", sweep(study, scored, name, dataset, knobs[name]), **about)
-            keep(
-                f"{stem}_examples",
-                "examples",
-                examples(study, records, name, dataset, knobs[name]),
-                **about,
-            )
+            shown = examples(study, records, name, dataset, knobs[name])
+            keep(f"{stem}_examples", "examples", shown, **about)
         keep(f"curves_{dataset}", "curves", curves(study, records, dataset), dataset=dataset)
     return drawn
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for argument in ("config", "table", "records", "verdicts"):
+    for argument in ("config", "table", "records", "verdicts", "mechanism"):
         parser.add_argument(argument)
     parser.add_argument("folder", type=Path)
     args = parser.parse_args()
     study = Study.read(args.config)
     records = json.loads(Path(args.records).read_text())
     verdicts = read_verdicts(args.verdicts)
-    drawn = draw(study, read_table(args.table), records, verdicts, args.folder)
+    mechanism = pd.read_csv(args.mechanism)
+    drawn = draw(study, read_table(args.table), records, verdicts, mechanism, args.folder)
     write_whole(args.folder / "captions.json", json.dumps(drawn, indent=1) + "\n")
 
 

@@ -25,6 +25,7 @@ rule figures:
         table=rules.collect.output.table,
         records=rules.collect.output.records,
         verdicts=rules.verdicts.output,
+        mechanism=rules.mechanism.output,
         code=sources("analysis", "analysis/claims"),
     output:
         folder=report(
@@ -38,7 +39,7 @@ rule figures:
         study.asked,
     shell:
         "python -m analysis.figures {study.json:q} {input.table} {input.records} {input.verdicts}"
-        " {output.folder} 2>&1 | tee {log}"
+        " {input.mechanism} {output.folder} 2>&1 | tee {log}"
 
 
 rule report:

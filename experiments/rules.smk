@@ -74,6 +74,17 @@ for chunk in study.chunks.values():
             "python -m experiments.chunk {study.json:q} {params.chunk} --jobs {threads} --log {log}"
 
 
+rule mechanism:
+    input:
+        code=[*sources("losses"), "experiments/mechanism.py"],
+    output:
+        f"{study.folder}/mechanism.csv",
+    log:
+        f"{study.folder}/logs/mechanism.log",
+    shell:
+        "python -m experiments.mechanism {output} 2>&1 | tee {log}"
+
+
 rule collect:
     input:
         records=[study.record(run) for run in study.runs],
