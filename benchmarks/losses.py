@@ -82,8 +82,9 @@ def cases(shape):
         "dice_ce": {"monai": (monai.DiceCELoss(**act), False)},
         "squared_dice_ce": {"monai": (monai.DiceCELoss(squared_pred=True, **act), False)},
         "dice_focal": {"monai": (monai.DiceFocalLoss(**act), False)},
-        "lovasz": {
-            "smp": smp_loss(smp.LovaszLoss),
+        "lovasz": {"smp": smp_loss(smp.LovaszLoss)},
+        "lovasz per image": {
+            "smp": smp_loss(smp.LovaszLoss, per_image=True),
             "kornia": (kornia.lovasz_hinge_loss if one else kornia.lovasz_softmax_loss, True),
         },
         "hausdorff": {"monai": (monai.HausdorffDTLoss(**act), False)},
@@ -95,7 +96,7 @@ def cases(shape):
     return found
 
 
-SLOW = {"hausdorff", "boundary", "lovasz"}
+SLOW = {"hausdorff", "boundary", "lovasz", "lovasz per image"}
 """Seconds a step elsewhere: measured at the first shape of each kind of channel, three times."""
 
 
@@ -156,9 +157,9 @@ def measure(shape, device, repeats, only):
             continue
         if name == "label_smoothing" and not peers:
             continue
-        own = build(name)
+        own = build({"use": "lovasz", "per": "image"} if name == "lovasz per image" else name)
         maps = {"maps": own.maps(hot.cpu()).to(device)} if hasattr(own, "maps") else {}
-        indexed = name != "lovasz" and shape[1] > 1 and any(i for _, i in peers.values())
+        indexed = shape[1] > 1 and any(i for _, i in peers.values())
         runs[name, "losses"] = (own, index if indexed else hot, maps)
         for library, (loss, by_index) in peers.items():
             runs[name, library] = (loss, index if by_index else hot, {})
