@@ -139,7 +139,7 @@ class LovaszLoss(SegmentationLoss):
     Source: Berman et al., The Lovász-softmax loss, 2018.
     """
 
-    minimiser = "hard: the mask of least expected Jaccard loss"
+    minimiser = "none in closed form"
 
     def __init__(self, *, per="batch", empty="background", **options):
         super().__init__(**options)
