@@ -1,6 +1,6 @@
 """Time and memory of forward + backward of each loss beside its nearest peers.
 
-    python -m benchmarks.losses [--device cpu|cuda] [--threads 2] [--repeats 7] [--only dice]
+    python -m benchmarks.losses [--device cpu|cuda] [--threads 2] [--repeats 7] [--only dice] [--compile dice]
 
 All of a shape's losses are measured in turn, again and again, so that a busy spell of the machine
 meets each of them; the figure is the median. Memory is the most that one forward and backward
@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from losses import build
 
 SHAPES = [(16, 1, 512, 512), (8, 4, 512, 512), (2, 4, 96, 96, 96), (4, 1, 64, 64)]
-PEERS = ("monai", "smp", "kornia", "torch")
+PEERS = ("monai", "smp", "kornia", "torch", "ours, compiled")
 COLUMNS = ("shape", "loss", "library", "ms", "low_ms", "high_ms", "ratio", "mib", "memory_ratio")
 
 
@@ -146,7 +146,7 @@ def peak_memory(run, device):
     return peak
 
 
-def measure(shape, device, repeats, only):
+def measure(shape, device, repeats, only, compiled):
     """Rows of one shape."""
     logits, index, hot = inputs(shape, device)
     runs = {}
@@ -161,6 +161,8 @@ def measure(shape, device, repeats, only):
         maps = {"maps": own.maps(hot.cpu()).to(device)} if hasattr(own, "maps") else {}
         indexed = shape[1] > 1 and any(i for _, i in peers.values())
         runs[name, "losses"] = (own, index if indexed else hot, maps)
+        if name in compiled:
+            runs[name, "ours, compiled"] = (torch.compile(build(name)), runs[name, "losses"][1], {})
         for library, (loss, by_index) in peers.items():
             runs[name, library] = (loss, index if by_index else hot, {})
     seconds = {key: [] for key in runs}
@@ -249,6 +251,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--only", nargs="*", help="names of losses")
+    parser.add_argument("--compile", nargs="*", default=(), help="also these by torch.compile")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -256,7 +259,7 @@ def main():
     note, rows = about(options.device, options.threads), []
     for shape in SHAPES:
         repeats = options.repeats if shape[-1] > 64 else 10 * options.repeats
-        rows += measure(shape, options.device, repeats, options.only)
+        rows += measure(shape, options.device, repeats, options.only, options.compile)
     print("\n".join(write(rows, note, options.out, options.device)))
 
 

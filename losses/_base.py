@@ -388,6 +388,9 @@ class RegionSums(Kernel):
     def __call__(self, x, y, w=None):
         return Sums(**dict(zip(self.terms, super().__call__(x, y, w), strict=True)))
 
+    def plain(self, x, y, w=None):
+        return self.rows(*_wide_block(x, y, w))
+
     def pixels(self, x, y):
         """What each sum adds up, by name: functions that return (n, C or 1, l)."""
         p = probability(x)
@@ -403,10 +406,18 @@ class RegionSums(Kernel):
             "count": lambda: torch.ones_like(x),
         }
 
-    def sums(self, x, y, w):
+    def rows(self, x, y, w):
+        """The sums one by one, (n, C), or (n, 1) where a sum has no classes."""
         pixels = self.pixels(x, y)
-        terms = (pixels[t]() for t in self.terms)
-        return self._stack(x, [(v if w is None else w * v).sum(-1) for v in terms])
+        return [self._sum(t, pixels[t], x, w) for t in self.terms]
+
+    def _sum(self, term, pixels, x, w):
+        if term == "count" and w is None:
+            return x.new_full(x.shape[:2], x.shape[2])
+        return (pixels() if w is None else w * pixels()).sum(-1)
+
+    def sums(self, x, y, w):
+        return self._stack(x, self.rows(x, y, w))
 
     @staticmethod
     def _stack(x, sums):

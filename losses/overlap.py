@@ -68,6 +68,8 @@ class OverlapLoss(SegmentationLoss):
 
     def ratio(self, numerator, denominator):
         """numerator / denominator, smoothed."""
+        if self.smooth == 0:
+            return numerator / denominator
         top = numerator + self.smooth if self.smooth_in == "both" else numerator
         return top / (denominator + self.smooth)
 
