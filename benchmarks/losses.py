@@ -1,11 +1,13 @@
 """Time and memory of forward + backward of each loss beside its nearest peers.
 
-    python -m benchmarks.losses [--device cpu|cuda] [--threads 2] [--repeats 7] [--only dice] [--compile dice]
+    python -m benchmarks.losses [--device cpu|cuda] [--threads 2] [--only dice] [--compile dice]
 
 All of a shape's losses are measured in turn, again and again, so that a busy spell of the machine
-meets each of them; the figure is the median. Memory is the most that one forward and backward
-pass holds beyond logits and target. Writes OUT/losses-DEVICE.csv and .md (default
-benchmarks/results).
+meets each of them; the figure is the median. A peer that takes class indices is set against ours
+with class indices, one that takes probabilities against ours with those. Memory is the most that
+one forward and backward pass holds beyond logits and target. Writes OUT/losses-DEVICE-THREADS.csv
+and .md (default benchmarks/results). Two threads on a machine that is busy otherwise wait for each
+other at every operation: measure on an idle one.
 """
 
 import argparse
@@ -24,6 +26,7 @@ from losses import build
 
 SHAPES = [(16, 1, 512, 512), (8, 4, 512, 512), (2, 4, 96, 96, 96), (4, 1, 64, 64)]
 PEERS = ("monai", "smp", "kornia", "torch", "ours, compiled")
+OURS, INDEXED = "ours", "ours, indices"
 COLUMNS = ("shape", "loss", "library", "ms", "low_ms", "high_ms", "ratio", "mib", "memory_ratio")
 
 
@@ -159,24 +162,26 @@ def measure(shape, device, repeats, only, compiled):
             continue
         own = build({"use": "lovasz", "per": "image"} if name == "lovasz per image" else name)
         maps = {"maps": own.maps(hot.cpu()).to(device)} if hasattr(own, "maps") else {}
-        indexed = shape[1] > 1 and any(i for _, i in peers.values())
-        runs[name, "losses"] = (own, index if indexed else hot, maps)
+        runs[name, OURS] = (own, hot, maps)
+        if shape[1] > 1 and any(by_index for _, by_index in peers.values()):
+            runs[name, INDEXED] = (own, index, maps)
         if name in compiled:
-            runs[name, "ours, compiled"] = (torch.compile(build(name)), runs[name, "losses"][1], {})
+            runs[name, "ours, compiled"] = (torch.compile(build(name)), hot, {})
         for library, (loss, by_index) in peers.items():
             runs[name, library] = (loss, index if by_index else hot, {})
+    memory = {
+        key: peak_memory(lambda run=run: step(run[0], logits, run[1], **run[2]), device)
+        for key, run in runs.items()
+    }
     seconds = {key: [] for key in runs}
     for k in range(repeats + 1):
         for key, (loss, target, maps) in runs.items():
             if key[0] in SLOW and k > 2:
                 continue
             seconds[key].append(step(loss, logits, target, **maps))
-    for (name, library), (loss, target, maps) in runs.items():
+    for (name, library), (_, target, _) in runs.items():
         times = sorted(1e3 * s for s in seconds[name, library][1:])
-        own = statistics.median(seconds[name, "losses"][1:]) * 1e3
-        memory = peak_memory(lambda: step(loss, logits, target, **maps), device)  # noqa: B023
-        if library == "losses":
-            own_memory = memory
+        own = (name, INDEXED if target is index and (name, INDEXED) in runs else OURS)
         median = statistics.median(times)
         yield {
             "shape": "x".join(map(str, shape)),
@@ -185,9 +190,9 @@ def measure(shape, device, repeats, only, compiled):
             "ms": round(median, 3),
             "low_ms": round(times[0], 3),
             "high_ms": round(times[-1], 3),
-            "ratio": round(median / own, 2),
-            "mib": round(memory / 2**20, 2),
-            "memory_ratio": round(memory / own_memory, 2),
+            "ratio": round(median / statistics.median(1e3 * s for s in seconds[own][1:]), 2),
+            "mib": round(memory[name, library] / 2**20, 2),
+            "memory_ratio": round(memory[name, library] / memory[own], 2),
         }
 
 
@@ -213,10 +218,10 @@ def _load():
     return " ".join(f"{v:.1f}" for v in os.getloadavg()) if hasattr(os, "getloadavg") else "?"
 
 
-def write(rows, note, out, device):
+def write(rows, note, out, name):
     """The rows as CSV and as a Markdown table, a line for each loss and shape."""
     out.mkdir(parents=True, exist_ok=True)
-    with (out / f"losses-{device}.csv").open("w", newline="") as file:
+    with (out / f"{name}.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
@@ -226,7 +231,7 @@ def write(rows, note, out, device):
         "Forward + backward, median ms; beside each peer how many times our time (our memory) it",
         "takes, so more than 1 is slower (larger) than ours.",
         "",
-        "| shape | loss | ours, ms | ours, MiB | " + " | ".join(PEERS) + " |",
+        "| shape | loss | ours (by indices), ms | ours, MiB | " + " | ".join(PEERS) + " |",
         "|---" * (4 + len(PEERS)) + "|",
     ]
     table = {}
@@ -237,11 +242,10 @@ def write(rows, note, out, device):
             f"{found[p]['ratio']:.1f}x ({found[p]['memory_ratio']:.1f}x)" if p in found else ""
             for p in PEERS
         ]
-        own = found["losses"]
-        lines.append(
-            f"| {shape} | {loss} | {own['ms']:.2f} | {own['mib']:.1f} | " + " | ".join(peers) + " |"
-        )
-    (out / f"losses-{device}.md").write_text("\n".join(lines) + "\n")
+        own = found[OURS]
+        ms = f"{own['ms']:.2f}" + (f" ({found[INDEXED]['ms']:.2f})" if INDEXED in found else "")
+        lines.append(f"| {shape} | {loss} | {ms} | {own['mib']:.1f} | " + " | ".join(peers) + " |")
+    (out / f"{name}.md").write_text("\n".join(lines) + "\n")
     return lines
 
 
@@ -260,7 +264,8 @@ def main():
     for shape in SHAPES:
         repeats = options.repeats if shape[-1] > 64 else 10 * options.repeats
         rows += measure(shape, options.device, repeats, options.only, options.compile)
-    print("\n".join(write(rows, note, options.out, options.device)))
+    name = f"losses-{options.device}-{options.threads}"
+    print("\n".join(write(rows, note, options.out, name)))
 
 
 if __name__ == "__main__":
