@@ -6,7 +6,7 @@ All of a shape's losses are measured in turn, again and again, so that a busy sp
 meets each of them; the figure is the median. A peer that takes class indices is set against ours
 with class indices, one that takes probabilities against ours with those. Memory is the most that
 one forward and backward pass holds beyond logits and target. Writes OUT/losses-DEVICE-THREADS.csv
-and .md (default benchmarks/results). Two threads on a machine that is busy otherwise wait for each
+and .md (default docs/benchmarks). Two threads on a machine that is busy otherwise wait for each
 other at every operation: measure on an idle one.
 """
 
@@ -256,7 +256,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--only", nargs="*", help="names of losses")
     parser.add_argument("--compile", nargs="*", default=(), help="also these by torch.compile")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     warnings.filterwarnings("ignore")

@@ -302,3 +302,23 @@ def test_tversky_takes_the_pixels_above_its_threshold(alpha):
     threshold = alpha * score  # alpha T / (1 - (1 - alpha - beta) T), alpha + beta = 1
     cut = q[values.index(best)].item()
     assert cut == pytest.approx(threshold, abs=0.0201)
+
+
+@drawn
+@given(seed=seeds)
+def test_an_empty_mask_is_scored_by_its_background(seed):
+    """With one channel: what the loss says of 1 - p, the logit -x, against a full mask."""
+    logits, _ = case((2, 1, 5, 6), seed)
+    empty, full = torch.zeros_like(logits), torch.ones_like(logits)
+    for name in (
+        *("dice", "squared_dice", "article_dice", "jaccard", "tversky", "focal_tversky"),
+        *("generalized_dice", "log_cosh_dice", "noise_robust_dice", "dice_plus_plus", "jdt"),
+        "inverse_size_dice",
+    ):
+        loss = build(name)
+        torch.testing.assert_close(loss(logits, empty), loss(-logits, full), rtol=1e-12, atol=1e-12)
+    with torch.no_grad():
+        by_hand = 1 - 2 * (1 - logits.sigmoid()).sum((1, 2, 3)) / (
+            60 - logits.sigmoid().sum((1, 2, 3))
+        )
+    torch.testing.assert_close(build("dice")(logits, empty), by_hand.mean())
