@@ -1,11 +1,13 @@
 """Time and memory of forward + backward of each loss beside its nearest peers.
 
-    python -m benchmarks.losses [--device cpu|cuda] [--threads 2] [--repeats 7] [--only dice]
+    python -m benchmarks.losses [--device cpu|cuda] [--threads 2] [--only dice] [--compile dice]
 
 All of a shape's losses are measured in turn, again and again, so that a busy spell of the machine
-meets each of them; the figure is the median. Memory is the most that one forward and backward
-pass holds beyond logits and target. Writes OUT/losses-DEVICE.csv and .md (default
-benchmarks/results).
+meets each of them; the figure is the median. A peer that takes class indices is set against ours
+with class indices, one that takes probabilities against ours with those. Memory is the most that
+one forward and backward pass holds beyond logits and target. Writes OUT/losses-DEVICE-THREADS.csv
+and .md (default docs/benchmarks). Two threads on a machine that is busy otherwise wait for each
+other at every operation: measure on an idle one.
 """
 
 import argparse
@@ -23,7 +25,8 @@ from torch.nn import functional as F
 from losses import build
 
 SHAPES = [(16, 1, 512, 512), (8, 4, 512, 512), (2, 4, 96, 96, 96), (4, 1, 64, 64)]
-PEERS = ("monai", "smp", "kornia", "torch")
+PEERS = ("monai", "smp", "kornia", "torch", "ours, compiled")
+OURS, INDEXED = "ours", "ours, indices"
 COLUMNS = ("shape", "loss", "library", "ms", "low_ms", "high_ms", "ratio", "mib", "memory_ratio")
 
 
@@ -82,8 +85,9 @@ def cases(shape):
         "dice_ce": {"monai": (monai.DiceCELoss(**act), False)},
         "squared_dice_ce": {"monai": (monai.DiceCELoss(squared_pred=True, **act), False)},
         "dice_focal": {"monai": (monai.DiceFocalLoss(**act), False)},
-        "lovasz": {
-            "smp": smp_loss(smp.LovaszLoss),
+        "lovasz": {"smp": smp_loss(smp.LovaszLoss)},
+        "lovasz per image": {
+            "smp": smp_loss(smp.LovaszLoss, per_image=True),
             "kornia": (kornia.lovasz_hinge_loss if one else kornia.lovasz_softmax_loss, True),
         },
         "hausdorff": {"monai": (monai.HausdorffDTLoss(**act), False)},
@@ -95,7 +99,7 @@ def cases(shape):
     return found
 
 
-SLOW = {"hausdorff", "boundary", "lovasz"}
+SLOW = {"hausdorff", "boundary", "lovasz", "lovasz per image"}
 """Seconds a step elsewhere: measured at the first shape of each kind of channel, three times."""
 
 
@@ -145,7 +149,7 @@ def peak_memory(run, device):
     return peak
 
 
-def measure(shape, device, repeats, only):
+def measure(shape, device, repeats, only, compiled):
     """Rows of one shape."""
     logits, index, hot = inputs(shape, device)
     runs = {}
@@ -156,24 +160,28 @@ def measure(shape, device, repeats, only):
             continue
         if name == "label_smoothing" and not peers:
             continue
-        own = build(name)
+        own = build({"use": "lovasz", "per": "image"} if name == "lovasz per image" else name)
         maps = {"maps": own.maps(hot.cpu()).to(device)} if hasattr(own, "maps") else {}
-        indexed = name != "lovasz" and shape[1] > 1 and any(i for _, i in peers.values())
-        runs[name, "losses"] = (own, index if indexed else hot, maps)
+        runs[name, OURS] = (own, hot, maps)
+        if shape[1] > 1 and any(by_index for _, by_index in peers.values()):
+            runs[name, INDEXED] = (own, index, maps)
+        if name in compiled:
+            runs[name, "ours, compiled"] = (torch.compile(build(name)), hot, {})
         for library, (loss, by_index) in peers.items():
             runs[name, library] = (loss, index if by_index else hot, {})
+    memory = {
+        key: peak_memory(lambda run=run: step(run[0], logits, run[1], **run[2]), device)
+        for key, run in runs.items()
+    }
     seconds = {key: [] for key in runs}
     for k in range(repeats + 1):
         for key, (loss, target, maps) in runs.items():
             if key[0] in SLOW and k > 2:
                 continue
             seconds[key].append(step(loss, logits, target, **maps))
-    for (name, library), (loss, target, maps) in runs.items():
+    for (name, library), (_, target, _) in runs.items():
         times = sorted(1e3 * s for s in seconds[name, library][1:])
-        own = statistics.median(seconds[name, "losses"][1:]) * 1e3
-        memory = peak_memory(lambda: step(loss, logits, target, **maps), device)  # noqa: B023
-        if library == "losses":
-            own_memory = memory
+        own = (name, INDEXED if target is index and (name, INDEXED) in runs else OURS)
         median = statistics.median(times)
         yield {
             "shape": "x".join(map(str, shape)),
@@ -182,9 +190,9 @@ def measure(shape, device, repeats, only):
             "ms": round(median, 3),
             "low_ms": round(times[0], 3),
             "high_ms": round(times[-1], 3),
-            "ratio": round(median / own, 2),
-            "mib": round(memory / 2**20, 2),
-            "memory_ratio": round(memory / own_memory, 2),
+            "ratio": round(median / statistics.median(1e3 * s for s in seconds[own][1:]), 2),
+            "mib": round(memory[name, library] / 2**20, 2),
+            "memory_ratio": round(memory[name, library] / memory[own], 2),
         }
 
 
@@ -210,10 +218,10 @@ def _load():
     return " ".join(f"{v:.1f}" for v in os.getloadavg()) if hasattr(os, "getloadavg") else "?"
 
 
-def write(rows, note, out, device):
+def write(rows, note, out, name):
     """The rows as CSV and as a Markdown table, a line for each loss and shape."""
     out.mkdir(parents=True, exist_ok=True)
-    with (out / f"losses-{device}.csv").open("w", newline="") as file:
+    with (out / f"{name}.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
@@ -223,7 +231,7 @@ def write(rows, note, out, device):
         "Forward + backward, median ms; beside each peer how many times our time (our memory) it",
         "takes, so more than 1 is slower (larger) than ours.",
         "",
-        "| shape | loss | ours, ms | ours, MiB | " + " | ".join(PEERS) + " |",
+        "| shape | loss | ours (by indices), ms | ours, MiB | " + " | ".join(PEERS) + " |",
         "|---" * (4 + len(PEERS)) + "|",
     ]
     table = {}
@@ -234,11 +242,10 @@ def write(rows, note, out, device):
             f"{found[p]['ratio']:.1f}x ({found[p]['memory_ratio']:.1f}x)" if p in found else ""
             for p in PEERS
         ]
-        own = found["losses"]
-        lines.append(
-            f"| {shape} | {loss} | {own['ms']:.2f} | {own['mib']:.1f} | " + " | ".join(peers) + " |"
-        )
-    (out / f"losses-{device}.md").write_text("\n".join(lines) + "\n")
+        own = found[OURS]
+        ms = f"{own['ms']:.2f}" + (f" ({found[INDEXED]['ms']:.2f})" if INDEXED in found else "")
+        lines.append(f"| {shape} | {loss} | {ms} | {own['mib']:.1f} | " + " | ".join(peers) + " |")
+    (out / f"{name}.md").write_text("\n".join(lines) + "\n")
     return lines
 
 
@@ -248,15 +255,17 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--only", nargs="*", help="names of losses")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--compile", nargs="*", default=(), help="also these by torch.compile")
+    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     warnings.filterwarnings("ignore")
     note, rows = about(options.device, options.threads), []
     for shape in SHAPES:
         repeats = options.repeats if shape[-1] > 64 else 10 * options.repeats
-        rows += measure(shape, options.device, repeats, options.only)
-    print("\n".join(write(rows, note, options.out, options.device)))
+        rows += measure(shape, options.device, repeats, options.only, options.compile)
+    name = f"losses-{options.device}-{options.threads}"
+    print("\n".join(write(rows, note, options.out, name)))
 
 
 if __name__ == "__main__":

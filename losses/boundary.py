@@ -139,7 +139,7 @@ class LovaszLoss(SegmentationLoss):
     Source: Berman et al., The Lovász-softmax loss, 2018.
     """
 
-    minimiser = "hard: the mask of least expected Jaccard loss"
+    minimiser = "none in closed form"
 
     def __init__(self, *, per="batch", empty="background", **options):
         super().__init__(**options)
@@ -156,32 +156,23 @@ class LovaszLoss(SegmentationLoss):
         if counts is not None:
             e, y = e * counts, y * counts
         if self.per == "batch":
-            e, y = e.transpose(0, 1).flatten(1).unsqueeze(0), y.transpose(0, 1).flatten(1)[None]
-        losses = [self._score(e[n], y[n]) for n in range(len(e))]
-        losses = [v for v in losses if v is not None]
-        return torch.stack(losses).mean() if losses else e.sum() * 0
-
-    def _score(self, e, y):
-        """The mean over the classes of (C, L) that count, or None."""
-        always = len(e) == 1 and self.empty == "background"
-        scores = [
-            (e[c] * _jaccard_slope(e[c].detach(), y[c] > 0)).sum()
-            for c in range(len(e))
-            if always or y[c].any()
-        ]
-        return torch.stack(scores).mean() if scores else None
+            e, y = (v.transpose(0, 1).flatten(1).unsqueeze(0) for v in (e, y))
+        scores = (e * _jaccard_slope(e.detach(), y > 0)).sum(-1)
+        counts = (y > 0).any(-1)
+        if x.shape[1] == 1 and self.empty == "background":
+            counts = torch.ones_like(counts)
+        scores = torch.where(counts, scores, 0.0).sum(1) / counts.sum(1).clamp_min(1)
+        return scores.sum() / counts.any(1).sum().clamp_min(1)
 
 
 @torch.no_grad()
 def _jaccard_slope(e, y):
-    """J_k - J_(k-1) at each pixel's place k in the order of falling e; 0 where e is 0."""
-    where = (e > 0).nonzero().squeeze(1)
-    order = where[e[where].argsort(descending=True)]
+    """J_k - J_(k-1) at each pixel's place k in the order of falling e, along the last axis."""
+    order = e.argsort(-1, descending=True)
     # Counts as integers: a running sum of floats is not deterministic on a GPU.
-    found = y[order].cumsum(0)
-    rank = torch.arange(1, len(order) + 1, device=e.device)
-    size = y.sum()
+    found = y.gather(-1, order).cumsum(-1, dtype=torch.int32)
+    size = found[..., -1:]
+    rank = torch.arange(1, e.shape[-1] + 1, device=e.device, dtype=torch.int32)
     jaccard = 1 - (size - found).to(e.dtype) / (size + rank - found).to(e.dtype)
-    slope = torch.zeros_like(e)
-    slope[order] = jaccard.diff(prepend=jaccard.new_zeros(1))
-    return slope
+    slope = jaccard.diff(prepend=torch.zeros_like(jaccard[..., :1]))
+    return torch.empty_like(e).scatter_(-1, order, slope)

@@ -38,7 +38,7 @@ class SumLoss(nn.Module):
     def forward(self, logits, target, maps=None):
         given = {} if maps is None else self._split(maps)
         sums = self._shared_sums(logits, target)
-        total = 0
+        total = None
         for name, loss in self.losses.items():
             if name in sums:
                 value = loss.reduce(sums[name])
@@ -46,7 +46,8 @@ class SumLoss(nn.Module):
                 value = loss(logits, target, maps=given[name])
             else:
                 value = loss(logits, target)
-            total = total + self.weights[name] * value
+            value = self.weights[name] * value
+            total = value if total is None else total + value
         return total
 
     def _shared_sums(self, logits, target):

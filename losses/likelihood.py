@@ -196,7 +196,7 @@ class GeneralizedCrossEntropyLoss(_CostLoss):
     Source: Zhang and Sabuncu, Generalized cross entropy loss, 2018.
     """
 
-    minimiser = "p proportional to q^(1 / (1 - q_option)), sharper than q"
+    minimiser = "p_c proportional to q_c^(1 / (1 - k)), k the option q: sharper than q_c"
 
     def __init__(self, *, q=0.7, **options):
         super().__init__(**options)

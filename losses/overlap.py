@@ -68,6 +68,8 @@ class OverlapLoss(SegmentationLoss):
 
     def ratio(self, numerator, denominator):
         """numerator / denominator, smoothed."""
+        if self.smooth == 0:
+            return numerator / denominator
         top = numerator + self.smooth if self.smooth_in == "both" else numerator
         return top / (denominator + self.smooth)
 
@@ -289,8 +291,9 @@ class _PowerSums(RegionSums):
 class NoiseRobustDiceLoss(OverlapLoss):
     """sum |p - y|^gamma / (sum p^2 + sum y^2)
 
-    in [0, 1] on hard targets. gamma in [1, 2]: 2 is squared Dice, less bears noisy labels better.
-    squared=False divides by sum p + sum y: with gamma = 1 this is Dice on hard targets.
+    at least 0. gamma in [1, 2]: 2 is squared Dice, less bears noisy labels better, and may pass 1
+    where much is faintly predicted. squared=False divides by sum p + sum y, which keeps it in
+    [0, 1]: with gamma = 1 this is Dice on hard targets.
     Source: Wang et al., A noise-robust framework for COVID-19 lesions (COPLE-Net), 2020.
     """
 

@@ -262,3 +262,63 @@ def test_hausdorff_grows_with_the_distance_of_the_error():
     assert values == sorted(values)
     assert values[2] > 2 * values[0]
     assert build("hausdorff")((2 * target - 1) * 40, target).item() == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("q", [0.3, 0.8])
+def test_minimisers(q):
+    """The probability of least expected loss, found on a grid, against what the classes state."""
+    probs = torch.linspace(0.001, 0.999, 999, dtype=torch.float64)
+    logits = probs.logit().view(-1, 1, 1)
+
+    def minimiser(spec):
+        # An image each for the two outcomes of a pixel, weighed by q.
+        one, none = torch.ones(1, 1, dtype=torch.long), torch.zeros(1, 1, dtype=torch.long)
+        loss = build(spec)
+        expected = [q * loss(x[None], one) + (1 - q) * loss(x[None], none) for x in logits]
+        return probs[torch.stack(expected).argmin()].item()
+
+    power = [v ** (1 / 0.3) for v in (q, 1 - q)]
+    stated = {
+        "cross_entropy": q,
+        "label_smoothing": 0.9 * q + 0.05,
+        "generalized_cross_entropy": power[0] / sum(power),
+    }
+    for name, p in stated.items():
+        assert minimiser(name) == pytest.approx(p, abs=1.1e-3)
+    assert min(q, 0.5) < minimiser("focal") < max(q, 0.5)
+
+
+@pytest.mark.parametrize("alpha", [0.3, 0.5, 0.7])
+def test_tversky_takes_the_pixels_above_its_threshold(alpha):
+    """A soft target stands for its expectation; all masks of the most likely pixels are tried."""
+    q = torch.linspace(0.02, 0.98, 49, dtype=torch.float64)
+    loss = build({"use": "tversky", "alpha": alpha, "beta": 1 - alpha})
+    values = [
+        loss(torch.where(q > t - 0.01, 60.0, -60.0).view(1, 1, 49), q.view(1, 1, 49)).item()
+        for t in q
+    ]
+    best = min(values)
+    score = 1 - best
+    threshold = alpha * score  # alpha T / (1 - (1 - alpha - beta) T), alpha + beta = 1
+    cut = q[values.index(best)].item()
+    assert cut == pytest.approx(threshold, abs=0.0201)
+
+
+@drawn
+@given(seed=seeds)
+def test_an_empty_mask_is_scored_by_its_background(seed):
+    """With one channel: what the loss says of 1 - p, the logit -x, against a full mask."""
+    logits, _ = case((2, 1, 5, 6), seed)
+    empty, full = torch.zeros_like(logits), torch.ones_like(logits)
+    for name in (
+        *("dice", "squared_dice", "article_dice", "jaccard", "tversky", "focal_tversky"),
+        *("generalized_dice", "log_cosh_dice", "noise_robust_dice", "dice_plus_plus", "jdt"),
+        "inverse_size_dice",
+    ):
+        loss = build(name)
+        torch.testing.assert_close(loss(logits, empty), loss(-logits, full), rtol=1e-12, atol=1e-12)
+    with torch.no_grad():
+        by_hand = 1 - 2 * (1 - logits.sigmoid()).sum((1, 2, 3)) / (
+            60 - logits.sigmoid().sum((1, 2, 3))
+        )
+    torch.testing.assert_close(build("dice")(logits, empty), by_hand.mean())

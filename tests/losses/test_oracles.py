@@ -105,7 +105,7 @@ AGREEMENTS = [
         ONE,
     ),
     ("monai boundary", "boundary", with_activation(monai.BoundaryLoss), BOTH),
-    ("monai Hausdorff", "hausdorff", with_activation(monai.HausdorffDTLoss), ONE),
+    ("monai Hausdorff", "hausdorff", with_activation(monai.HausdorffDTLoss), BOTH),
     ("smp Dice", {"use": "dice", "per": "batch"}, smp_loss(smp.DiceLoss, smooth=0.0), BOTH),
     (
         "smp Dice smooth s is 2 s here",
