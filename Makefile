@@ -5,13 +5,19 @@ VENV = .venv
 RUN = . $(VENV)/bin/activate &&
 UV = $(VENV)/bin/uv
 
-.PHONY: figures test lint format lock
+.PHONY: figures test bench docs lint format lock
 
 figures: $(VENV)/figures.ok
 	$(RUN) snakemake --cores $(CORES)
 
 test: $(VENV)/test.ok
-	$(RUN) python -m pytest
+	$(RUN) python -m pytest -n 2 --dist loadfile
+
+bench: $(VENV)/test.ok
+	$(RUN) python -m benchmarks.losses
+
+docs: $(VENV)/figures.ok
+	$(RUN) python -m analysis.losses_page
 
 lint: $(VENV)/test.ok
 	$(RUN) ruff check . && ruff format --check . && snakefmt --check Snakefile experiments analysis

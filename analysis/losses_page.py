@@ -21,37 +21,6 @@ STYLE = {
 }
 
 
-def article_figure(path):
-    """The article's formula: its value at a perfect match, and its gradient beside Dice's."""
-    values, slopes = page.article_at_perfect_match(), page.article_gradient_by_size()
-    with plt.rc_context(STYLE):
-        figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.4), layout="constrained")
-        place = range(len(values))
-        left.bar(place, [v for _, v in values], color=RED, width=0.6)
-        for i, (_, v) in zip(place, values, strict=True):
-            left.text(i, v + 0.02, f"{v:.4g}", ha="center")
-        left.set_xticks(place, [f"{n:,}".replace(",", " ") for n, _ in values])
-        left.set(
-            xlabel="pixels of the object, n",
-            ylabel="article's formula at p = y",
-            ylim=(0, 1.15),
-            title="A perfect match costs 1 - 1/n (Dice: 0)",
-        )
-        sizes = [row[0] for row in slopes]
-        right.loglog(sizes, [row[2] for row in slopes], "o-", color=BLUE)
-        right.loglog(sizes, [row[1] for row in slopes], "s--", color=RED)
-        right.text(sizes[3], slopes[3][2] * 1.6, "Dice", color=BLUE, ha="center")
-        right.text(sizes[3], slopes[3][1] * 2.2, "article", color=RED, ha="center")
-        right.set(
-            xlabel="pixels of the object, n (of 4096)",
-            ylabel="gradient of the object's p, summed",
-            ylim=(5e-5, 5),
-            title="What is left to learn from",
-        )
-        figure.savefig(path)
-        plt.close(figure)
-
-
 def sweep_figure(path, names):
     """A small panel for each loss: value and gradient against the object's probability."""
     columns = 6
@@ -135,8 +104,6 @@ def markdown(entries, figures):
     yield "The same image; predicted means p = 0.998 and not predicted 0.002. Darker is costlier,"
     yield "within each row. One pixel off is the object moved by one; the tiny object is one pixel."
     yield "Dice is never quite 0 here as p never quite is: 0.002 of 960 pixels is two of them."
-    yield ""
-    yield f"![The article's formula]({figures['article']})"
     for family, heading in page.FAMILIES.items():
         yield f"\n## {heading}"
         for e in entries:
@@ -163,10 +130,9 @@ def main():
     (out / "figures").mkdir(parents=True, exist_ok=True)
     entries = list(page.entries())
     names = [e["name"] for e in entries]
-    figures = {k: f"figures/losses-{k}.png" for k in ("sweep", "cases", "article")}
+    figures = {k: f"figures/losses-{k}.png" for k in ("sweep", "cases")}
     sweep_figure(out / figures["sweep"], names)
     cases_figure(out / figures["cases"], names)
-    article_figure(out / figures["article"])
     (out / "losses.md").write_text("\n".join(markdown(entries, figures)) + "\n")
 
 

@@ -1,48 +1,29 @@
 """What losses do without any training: `python -m experiments.mechanism mechanism.csv`.
 
-- `perfect`: the loss of a perfect prediction of n foreground pixels, in a 128 x 128 image.
-- `gradient`: the sum over the foreground pixels of |dL/dlogit|, for one object of n pixels in a
-  64 x 64 image, predicted with p = 0.5 on the object and 0.01 elsewhere.
+Quantities: `perfect`, the loss of a perfect prediction of n foreground pixels; `gradient`, how
+hard it pulls at an object of n pixels (both as `losses.page` says).
 """
 
 import argparse
 
 import pandas as pd
-import torch
 
-import losses
 from experiments.files import write_whole
+from losses import page
 
 COMPARED = ("cross_entropy", "dice", "squared_dice", "article_dice")
 COLUMNS = ("quantity", "loss", "n", "value")
 PERFECT_N = (1, 10, 100, 1000, 10_000)
-GRADIENT_N = tuple(4**k for k in range(1, 6))
-
-
-def first_pixels(n, side):
-    """A (1, 1, side, side) target with its first n pixels foreground: no loss here sees shape."""
-    return (torch.arange(side * side) < n).double().reshape(1, 1, side, side)
-
-
-def perfect(loss, n):
-    target = first_pixels(n, 128)
-    return loss(200 * (target - 0.5), target).item()
-
-
-def gradient(loss, n):
-    target = first_pixels(n, 64)
-    logits = (0.01 + 0.49 * target).logit().requires_grad_()
-    loss(logits, target).backward()
-    return logits.grad[target > 0].abs().sum().item()
+GRADIENT_N = (1, 4, 16, 64, 256, 1024)
 
 
 def measure():
     """Rows of COLUMNS for the losses that the article's formula is compared with."""
     rows = [
-        (quantity, name, n, function(losses.build(name), n))
+        (quantity, name, n, function(name, n))
         for quantity, function, numbers in (
-            ("perfect", perfect, PERFECT_N),
-            ("gradient", gradient, GRADIENT_N),
+            ("perfect", page.perfect_match, PERFECT_N),
+            ("gradient", page.object_gradient, GRADIENT_N),
         )
         for name in COMPARED
         for n in numbers

@@ -267,6 +267,9 @@ class Study:
             check.mapping(spec, place, ("sum",))
             for part, weight in Study._some(spec["sum"], f"{place}.sum").items():
                 check.choice(part, f"{place}.sum", LOSSES)
+                if isinstance(weight, dict):  # the component's options beside its weight
+                    check.mapping(weight, f"{place}.sum.{part}", required=("weight",))
+                    weight = weight["weight"]
                 check.number(weight, f"{place}.sum.{part}", 0)
             return spec
         use = spec.get("use", name)

@@ -172,12 +172,13 @@ def train(study, run):
     """Train and evaluate one run, and write its record whatever happens; returns the record."""
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
-    torch.use_deterministic_algorithms(True)
     folder = Path(study.folder, run.path)
     record = {"fingerprint": run.fingerprint, "run": results.describe(run)}
     counts = probabilities = None
     clock = {"start": time.perf_counter()}
     device = resolve_device(study.device)
+    # Not every operation has a deterministic form on CUDA; on a CPU none may do without.
+    torch.use_deterministic_algorithms(True, warn_only=device == "cuda")
     try:
         data = study.data_folder(*run.cell)
         content = prepared.content(data)

@@ -94,31 +94,24 @@ def limiting_cases(name):
     return [loss(6.0 * (2 * predicted - 1), target).item() for target, predicted in pairs]
 
 
-def article_at_perfect_match(sizes=(1, 10, 100, 10_000)):
-    """(n, the article's formula at p = y) for objects of n pixels: 1 - 1/n."""
-    loss, rows = build("article_dice"), []
-    for n in sizes:
-        target = torch.zeros(1, 1, 128, 128, dtype=torch.float64)
-        target.view(-1)[:n] = 1
-        rows.append((n, loss(60 * (2 * target - 1), target).item()))
-    return rows
+def perfect_match(name, n):
+    """A loss at a perfect prediction of n foreground pixels, in an image of 128x128."""
+    target = _first_pixels(n, 128)
+    return build(name)(60 * (2 * target - 1), target).item()
 
 
-def article_gradient_by_size(sizes=(1, 4, 16, 64, 256, 1024, 4000)):
-    """(n, the article's, Dice's) gradient of the object's probabilities, summed, absolute.
+def object_gradient(name, n):
+    """The gradient of an object's n probabilities, summed, absolute: how hard a loss pulls at it.
 
-    64x64 pixels, an object of n pixels predicted 0.5 and the rest 0.01.
+    64x64 pixels, the object predicted 0.5 and the rest 0.01.
     """
-    rows = []
-    for n in sizes:
-        target = torch.zeros(1, 1, 64, 64, dtype=torch.float64)
-        target.view(-1)[:n] = 1
-        prob = 0.01 + 0.49 * target
-        row = [n]
-        for name in ("article_dice", "dice"):
-            logits = prob.logit().requires_grad_()
-            build(name)(logits, target).backward()
-            slope = logits.grad / (prob * (1 - prob))
-            row.append(-slope[target > 0].sum().item())
-        rows.append(tuple(row))
-    return rows
+    target = _first_pixels(n, 64)
+    prob = 0.01 + 0.49 * target
+    logits = prob.logit().requires_grad_()
+    build(name)(logits, target).backward()
+    return (logits.grad / (prob * (1 - prob)))[target > 0].sum().abs().item()
+
+
+def _first_pixels(n, side):
+    """A target with its first n pixels foreground: the losses asked here see no shape."""
+    return (torch.arange(side * side) < n).double().reshape(1, 1, side, side)

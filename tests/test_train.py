@@ -117,6 +117,20 @@ def test_a_run_that_goes_wrong_is_recorded_as_such(short, in_tmp, loss, status, 
     assert (table.loc[table["loss"] == "dice", "status"] == "ok").all()
 
 
+def test_losses_with_maps_and_schedules_are_trained_like_the_others(short, in_tmp):
+    names = ["boundary", "hausdorff", "blob", "ce_to_dice", "dice_boundary"]
+    short["losses"] = {key: {} for key in names} | {
+        "mix": {"sum": {"dice": {"weight": 0.5, "smooth": 1}, "boundary": 0.1}},
+        "monai": {"use": "monai.losses:DiceCELoss", "sigmoid": True},
+    }
+    study = prepared_study(short, ["none"])
+    runs = [run for run in study.runs if not run.stress]
+    chunk.train_all(study, runs, jobs=1)
+    for run in runs:
+        record = results.read_record(Path(study.folder, run.path))
+        assert record["status"] == "ok", record
+
+
 def test_the_record_says_where_it_comes_from(short, in_tmp):
     study = prepared_study(short)
     chunk.train_all(study, study.runs[:1], jobs=1)

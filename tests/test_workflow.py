@@ -181,6 +181,14 @@ def test_what_only_libraries_can_tell_is_refused_before_training(tiny, change, w
         assert word in str(error.value)
 
 
+def test_every_loss_of_the_suite_passes_the_check(tiny):
+    from experiments.check import check
+    from experiments.plan import Study
+    from losses import LOSSES
+
+    check(Study({**tiny, "losses": {key: {} for key in LOSSES}}))
+
+
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no real images beside the checkout")
 def test_real_images_from_a_mirror_end_in_the_same_report(tiny, tmp_path):
     folder = copy_tree(tmp_path)
