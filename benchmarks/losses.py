@@ -90,7 +90,7 @@ def cases(shape):
             "smp": smp_loss(smp.LovaszLoss, per_image=True),
             "kornia": (kornia.lovasz_hinge_loss if one else kornia.lovasz_softmax_loss, True),
         },
-        "hausdorff": {"monai": (monai.HausdorffDTLoss(**act), False)},
+        "hausdorff": {"monai": (monai.HausdorffDTLoss(include_background=True, **act), False)},
         "boundary": {"monai": (monai.BoundaryLoss(**act), False)},
     }
     if not one and len(shape) == 4:  # Kornia's are of images alone.

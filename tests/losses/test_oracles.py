@@ -105,7 +105,13 @@ AGREEMENTS = [
         ONE,
     ),
     ("monai boundary", "boundary", with_activation(monai.BoundaryLoss), BOTH),
-    ("monai Hausdorff", "hausdorff", with_activation(monai.HausdorffDTLoss), BOTH),
+    ("monai Hausdorff", "hausdorff", with_activation(monai.HausdorffDTLoss), ONE),
+    (
+        "monai Hausdorff, which leaves the background out",
+        {"use": "hausdorff", "background": False},
+        with_activation(monai.HausdorffDTLoss),
+        MORE,
+    ),
     ("smp Dice", {"use": "dice", "per": "batch"}, smp_loss(smp.DiceLoss, smooth=0.0), BOTH),
     (
         "smp Dice smooth s is 2 s here",
