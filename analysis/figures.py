@@ -230,7 +230,7 @@ def curves(study, records, dataset):
 def definition(mechanism):
     """The article's printed formula beside Dice: a perfect match, and the gradient by size."""
     figure, axes = plt.subplots(1, 2, figsize=(style.WIDTH, 2.5))
-    losses = list(dict.fromkeys(mechanism["loss"]))
+    losses = list(dict.fromkeys(mechanism["loss"]))  # the study's, in its order, come first
     looks = style.looks(losses)
     for axis, quantity in zip(axes, ("perfect", "gradient"), strict=True):
         for loss in losses:
@@ -239,19 +239,20 @@ def definition(mechanism):
         axis.set_xscale("log")
         axis.set_xlabel("Foreground pixels n")
     axes[0].set_ylabel("Loss at a perfect match")
-    axes[1].set_ylabel("Gradient on the object,\nsum of |dL/dlogit|")
+    axes[1].set_ylabel("Gradient on the object,\n|sum of dL/dp|")
     axes[1].set_yscale("log")
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)))
     article = mechanism[
         (mechanism["loss"] == "article_dice") & (mechanism["quantity"] == "perfect")
     ]
     values = ", ".join(f"{row.value:g} at n = {row.n}" for row in article.itertuples())
     caption = (
         "The article's printed formula, 1 - 2 sum(PY) / ((sum P)^2 + (sum Y)^2), taken literally, "
-        f"is not a Dice loss: at a perfect match it is 1 - 1/n ({values}), where the others "
-        "are 0 (left). Right: the gradient that one object of n pixels gets in a 64 x 64 image, "
-        "predicted with p = 0.5 on the object and 0.01 elsewhere. Computed, no training."
+        f"is not a Dice loss: at a perfect match it is 1 - 1/n ({values}), where Dice is 0 (left). "
+        "Right: how hard each loss pulls at an object of n pixels in a 64 x 64 image, predicted "
+        "p = 0.5 on the object and 0.01 elsewhere: the gradient of the object's probabilities, "
+        "summed. Computed, no training."
     )
     return figure, caption
 

@@ -76,13 +76,16 @@ for chunk in study.chunks.values():
 
 rule mechanism:
     input:
-        code=[*sources("losses"), "experiments/mechanism.py"],
+        checked_file,
+        code=[*sources("losses"), *study.loss_files, "experiments/mechanism.py"],
     output:
         f"{study.folder}/mechanism.csv",
     log:
         f"{study.folder}/logs/mechanism.log",
+    params:
+        study.checked,
     shell:
-        "python -m experiments.mechanism {output} 2>&1 | tee {log}"
+        "python -m experiments.mechanism {study.json:q} {output} 2>&1 | tee {log}"
 
 
 rule collect:

@@ -92,26 +92,3 @@ def limiting_cases(name):
     ]
     loss = build(name)
     return [loss(6.0 * (2 * predicted - 1), target).item() for target, predicted in pairs]
-
-
-def perfect_match(name, n):
-    """A loss at a perfect prediction of n foreground pixels, in an image of 128x128."""
-    target = _first_pixels(n, 128)
-    return build(name)(60 * (2 * target - 1), target).item()
-
-
-def object_gradient(name, n):
-    """The gradient of an object's n probabilities, summed, absolute: how hard a loss pulls at it.
-
-    64x64 pixels, the object predicted 0.5 and the rest 0.01.
-    """
-    target = _first_pixels(n, 64)
-    prob = 0.01 + 0.49 * target
-    logits = prob.logit().requires_grad_()
-    build(name)(logits, target).backward()
-    return (logits.grad / (prob * (1 - prob)))[target > 0].sum().abs().item()
-
-
-def _first_pixels(n, side):
-    """A target with its first n pixels foreground: the losses asked here see no shape."""
-    return (torch.arange(side * side) < n).double().reshape(1, 1, side, side)

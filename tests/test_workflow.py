@@ -32,7 +32,7 @@ def snakemake(folder, *words, ok=True):
     env = os.environ | {"PATH": f"{snake.parent}{os.pathsep}{os.environ['PATH']}"}
     env.pop("PYTHONPATH", None)
     done = subprocess.run(
-        [snake, "--cores", "2", "--configfile", "study.yaml", *words],
+        [snake, *words, "--cores", "2", "--configfile", "study.yaml"],
         cwd=folder,
         env=env,
         text=True,
