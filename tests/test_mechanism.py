@@ -7,7 +7,8 @@ from experiments import mechanism
 
 @pytest.fixture(scope="module")
 def measured():
-    return mechanism.measure({name: name for name in mechanism.COMPARED}).set_index(["quantity", "loss", "n"])["value"]
+    measured = mechanism.measure({name: name for name in mechanism.COMPARED})
+    return measured.set_index(["quantity", "loss", "n"])["value"]
 
 
 def test_a_perfect_match_is_0_but_for_the_articles_formula(measured):
