@@ -5,11 +5,12 @@ from functools import cached_property
 import numpy as np
 from scipy import ndimage
 
-from experiments.results import BAND, HIT, SIZE_BINS
+from experiments.results import BAND, HIT, SIZE_BINS, TOLERANCE
 
 EIGHT = np.ones((3, 3))
 """Pixels that touch at a corner are one object."""
 _TAIL = np.array([1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3])
+CALIBRATION_BINS = 15
 THRESHOLDS = np.concatenate([_TAIL, np.arange(1, 100) / 100, 1 - _TAIL[::-1]])
 """What a threshold is chosen from; the tails are for losses that drive probabilities to 0 or 1."""
 
@@ -30,6 +31,10 @@ class Truth:
         return np.where(self.mask, inside, outside) <= BAND
 
     @cached_property
+    def surface(self):
+        return Surface(self.mask)
+
+    @cached_property
     def objects(self):
         """Object number of each pixel (0: background), and the objects' areas."""
         labels, _ = ndimage.label(self.mask, EIGHT)
@@ -47,8 +52,37 @@ class Truth:
             row[f"objects_{size}"] = int(bin_.sum())
             row[f"hits_{size}"] = int(hit[bin_].sum())
         predicted_labels, n = ndimage.label(predicted, EIGHT)
+        row["predicted_objects"] = n
         row["false_objects"] = n - len(np.unique(predicted_labels[self.mask & predicted]))
-        return row
+        return row | surface_counts(self.surface, Surface(predicted))
+
+
+class Surface:
+    """A mask's surface: its pixels with a neighbour (sharing an edge) that is not of the mask.
+
+    What lies beyond the image is not of the mask.
+    """
+
+    def __init__(self, mask):
+        self.pixels = mask & ~ndimage.binary_erosion(mask)
+        self.any = bool(self.pixels.any())
+        self.distance = ndimage.distance_transform_edt(~self.pixels) if self.any else None
+        """Pixels from each pixel to the nearest of the surface."""
+        self.inner = mask & (self.distance <= BAND) if self.any else mask
+
+
+def surface_counts(true, predicted):
+    """How far two surfaces agree, as `results.COUNTS` and `results.DISTANCES` say."""
+    both = true.any and predicted.any
+    row, worst = {}, []
+    for name, one, other in (("true", true, predicted), ("predicted", predicted, true)):
+        away = other.distance[one.pixels] if both else np.empty(0)
+        row[f"surface_{name}"] = int(np.count_nonzero(one.pixels))
+        row[f"surface_{name}_near"] = int(np.count_nonzero(away <= TOLERANCE))
+        worst.append(np.percentile(away, 95) if both else np.nan)
+    row["inner_both"] = int(np.count_nonzero(true.inner & predicted.inner))
+    row["inner_either"] = int(np.count_nonzero(true.inner | predicted.inner))
+    return row | {"hd95": float(max(worst))}
 
 
 def confusion(predicted, mask, where=None):
@@ -73,16 +107,53 @@ def pooled_dice(prob, masks, thresholds):
 
 
 def tune(prob, masks):
-    """The threshold of the greatest pooled Dice score; of equals the one nearest to 0.5."""
+    """The threshold of the greatest pooled Dice score, and the score at 0.5 and at it.
+
+    Of thresholds that are equally good, the one nearest to 0.5.
+    """
     dice = pooled_dice(prob, masks, THRESHOLDS)
     best = THRESHOLDS[dice >= dice.max() - 1e-12]
-    return float(best[np.abs(best - 0.5).argmin()])
+    at_half = dice[np.abs(THRESHOLDS - 0.5).argmin()]
+    threshold = float(best[np.abs(best - 0.5).argmin()])
+    return threshold, {"0.5": float(at_half), "tuned": float(dice.max())}
+
+
+def calibration(prob, masks):
+    """Pixels by predicted probability, in bins of equal width: how many, sum p, sum of truths."""
+    bins = np.minimum((prob * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1).ravel()
+    sums = {"pixels": None, "predicted": prob.ravel(), "true": masks.ravel()}
+    return {
+        name: np.bincount(bins, values, minlength=CALIBRATION_BINS).tolist()
+        for name, values in sums.items()
+    }
+
+
+def reproduced(prob, labels, clean):
+    """Noisy labels of the training images, by true class: how many, how many are predicted so.
+
+    Beside them the clean labels, and how many of those are predicted wrongly: what a model that
+    has not learned the noise gets wrong all the same.
+    """
+    predicted = prob > 0.5
+    noisy = labels != clean
+    result = {}
+    for name, of_class in (("background", clean == 0), ("foreground", clean > 0)):
+        wrong = of_class & (predicted != (clean > 0))
+        result[name] = {
+            "noisy": int(np.count_nonzero(of_class & noisy)),
+            "noisy_reproduced": int(np.count_nonzero(wrong & noisy)),
+            "clean": int(np.count_nonzero(of_class & ~noisy)),
+            "clean_wrong": int(np.count_nonzero(wrong & ~noisy)),
+        }
+    return result
 
 
 def evaluate(prob, truths, threshold):
-    """Rows of `results.COUNTS` for (N, H, W) probabilities, at 0.5 and at the tuned threshold."""
+    """Rows of ``counts.csv`` for (N, H, W) probabilities, at 0.5 and at the tuned threshold."""
     return [
-        {"image": truth.stem, "threshold": name} | truth.count(p > value)
+        {"image": truth.stem, "threshold": name}
+        | truth.count(p > value)
+        | {"squared_error": float(np.square(p - truth.mask, dtype=float).sum())}
         for name, value in (("0.5", 0.5), ("tuned", threshold))
         for p, truth in zip(prob, truths, strict=True)
     ]

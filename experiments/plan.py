@@ -62,7 +62,6 @@ class Training:
     @classmethod
     def read(cls, value):
         place = "training"
-        check.mapping(value, place, cls.__dataclass_fields__)
         value = dict(value)
         for key in ("steps", "batch_size"):
             if key in value:
@@ -224,7 +223,11 @@ class Study:
         self.image_size = check.number(config.get("image_size", 64), "image_size", 16, whole=True)
         if self.image_size % 8:
             check.refuse("image_size", self.image_size, "a multiple of 8")
-        self.training = Training.read(config.get("training", {}))
+        settings = (*Training.__dataclass_fields__, "learning_rates")
+        training = dict(check.mapping(config.get("training", {}), "training", settings))
+        rates = training.pop("learning_rates", None)
+        self.training = Training.read(training)
+        self.rates = self._rates(rates, float(self.training.learning_rate))
         self.seeds = check.unique(config["seeds"], "seeds")
         for seed in self.seeds:
             check.number(seed, "seeds", 0, whole=True)
@@ -252,6 +255,17 @@ class Study:
     def read(cls, text):
         """The study of a configuration given as JSON, as a workflow's jobs get it."""
         return cls(json.loads(text))
+
+    @staticmethod
+    def _rates(rates, fixed):
+        """The learning rates that every loss is trained with, the fixed one among them."""
+        place = "training.learning_rates"
+        rates = [fixed] if rates is None else check.unique(rates, place)
+        for rate in rates:
+            check.number(rate, place, 0, above=True)
+        if fixed not in rates:
+            check.refuse(place, rates, f"a list with learning_rate, {fixed:g}, in it")
+        return [float(rate) for rate in sorted(rates)]
 
     @staticmethod
     def _some(value, place):
@@ -351,13 +365,14 @@ class Study:
                 loss,
                 json.dumps(spec, sort_keys=True),
                 seed,
-                float(self.training.learning_rate),
+                rate,
                 self.training,
             )
             for dataset in self.datasets
             for seed in self.seeds
             for stress in self.stresses(dataset).values()
             for loss, spec in self.losses.items()
+            for rate in self.rates
         ]
 
     @cached_property
@@ -395,7 +410,7 @@ class Study:
     @property
     def asked(self):
         """What the analysis depends on beside the table: experiments, their levels, the losses."""
-        return fingerprint([self.config["experiments"], list(self.losses), self.seeds])
+        return fingerprint([self.config["experiments"], list(self.losses), self.seeds, self.rates])
 
     def prepared(self, dataset):
         """What a dataset is prepared to: a description per stress and seed."""

@@ -15,9 +15,11 @@ import pandas as pd
 from experiments.files import write_whole
 from experiments.plan import stress_name
 
-FORMAT = 1
+FORMAT = 2
 BAND = 2.0
 """Half width in pixels of the band round the true boundary in which `band_*` count."""
+TOLERANCE = 1.0
+"""Pixels by which a surface pixel may miss the other surface and still be `near` it."""
 SIZE_BINS = {"small": (0, 32), "medium": (32, 128), "large": (128, float("inf"))}
 """True objects by area in pixels: from, below."""
 HIT = 0.5
@@ -42,9 +44,24 @@ COUNTS = {
             ("hits", f"true objects at least {HIT:.0%} found,"),
         )
     },
+    "predicted_objects": "predicted objects",
     "false_objects": "predicted objects that touch no true one",
+    **{
+        f"surface_{side}{near}": f"pixels on the {side} surface{text}"
+        for side in ("true", "predicted")
+        for near, text in (("", ""), ("_near", f" within {TOLERANCE:g} px of the other surface"))
+    },
+    "inner_both": f"pixels inside and within {BAND:g} px of the surface, of both masks",
+    "inner_either": f"pixels inside and within {BAND:g} px of the surface, of either mask",
 }
-"""Columns of ``counts.csv`` and what they mean."""
+"""Columns of ``counts.csv`` that are counts, and what they mean."""
+
+DISTANCES = {
+    "hd95": "px; 95th percentile of the distances between the surfaces, the greater of both ways; "
+    "empty where either mask is empty",
+    "squared_error": "sum over pixels of (probability - truth)^2, whatever the threshold",
+}
+"""Columns of ``counts.csv`` that are not counts."""
 
 COLUMNS = {
     "dataset": "dataset of the study",
@@ -54,7 +71,9 @@ COLUMNS = {
     "seed": "seed of images, label noise, weights and order",
     "status": "ok; diverged (loss or gradient not finite); failed (reason in run.json)",
     "threshold_value": "the threshold that the row's counts were taken at",
+    "val_dice": "pooled Dice score of the validation images at that threshold",
     **COUNTS,
+    **DISTANCES,
 }
 """Columns of ``runs.csv``: one row per run, test image and threshold; a run without counts
 (diverged, failed) is one row with its status and empty counts."""
@@ -76,7 +95,7 @@ def write_record(folder, record, counts=None, probabilities=None):
     files = {}
     if counts is not None:
         files["counts.csv"] = (
-            pd.DataFrame(counts, columns=list(COUNTS)).to_csv(index=False).encode()
+            pd.DataFrame(counts, columns=[*COUNTS, *DISTANCES]).to_csv(index=False).encode()
         )
         files["probabilities.png"] = probabilities
     for name, data in files.items():
@@ -125,8 +144,11 @@ def collect(study):
         }
         if record["status"] == "ok":
             counts = pd.read_csv(folder / "counts.csv", dtype={"image": str, "threshold": str})
-            value = counts["threshold"].map({"0.5": 0.5, "tuned": record["threshold"]})
-            rows.append(counts.assign(**key, threshold_value=value))
+            named = counts["threshold"].map
+            at = {"0.5": 0.5, "tuned": record["threshold"]}
+            rows.append(
+                counts.assign(**key, threshold_value=named(at), val_dice=named(record["val_dice"]))
+            )
         else:
             rows.append(pd.DataFrame([key]))
     table = pd.concat(rows, ignore_index=True).reindex(columns=list(COLUMNS))
@@ -150,6 +172,8 @@ def check_table(table, name):
     key = ["dataset", "stress", "loss", "learning_rate", "seed", "image", "threshold"]
     if table.duplicated(key).any():
         raise RecordError(f"{name}: a run's image stands there twice")
+    if ok["squared_error"].isna().any() or (ok["hd95"] < 0).any():
+        raise RecordError(f"{name}: a distance or an error is missing or negative")
     for size in SIZE_BINS:
         if (ok[f"hits_{size}"] > ok[f"objects_{size}"]).any():
             raise RecordError(f"{name}: more {size} objects hit than there are")

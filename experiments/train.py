@@ -52,7 +52,10 @@ class Cell:
             masks = np.stack([data.mask(s) for s in stems])
             return stems, images if images.ndim == 4 else images[..., None], masks
 
-        _, self.images, self.masks = load("train")
+        stems, self.images, self.masks = load("train")
+        self.clean = None
+        if (data.folder / "masks_clean").is_dir():
+            self.clean = np.stack([data.mask(s, "masks_clean") for s in stems])
         _, self.val_images, self.val_masks = load("val")
         stems, self.test_images, masks = load("test")
         self.test = [evaluate.Truth(s, m) for s, m in zip(stems, masks, strict=True)]
@@ -193,11 +196,20 @@ def train(study, run):
         clock["train"] = time.perf_counter()
         record |= {"status": "ok" if diverged is None else "diverged", "curve": curve}
         if diverged is None:
-            threshold = evaluate.tune(predict(model, cell.val_images, device), cell.val_masks)
+            prob = predict(model, cell.val_images, device)
+            threshold, val_dice = evaluate.tune(prob, cell.val_masks)
             prob = predict(model, cell.test_images, device)
             counts = evaluate.evaluate(prob, cell.test, threshold)
             probabilities = strip(prob[:EXAMPLES])
-            record |= {"threshold": threshold, "weights": weights_hash(model)}
+            record |= {
+                "threshold": threshold,
+                "val_dice": val_dice,
+                "calibration": evaluate.calibration(prob, np.stack([t.mask for t in cell.test])),
+                "weights": weights_hash(model),
+            }
+            if cell.clean is not None:
+                prob = predict(model, cell.images, device)
+                record["noise"] = evaluate.reproduced(prob, cell.masks, cell.clean)
         else:
             record["step"] = diverged
     except torch.OutOfMemoryError as error:
