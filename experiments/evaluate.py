@@ -148,12 +148,12 @@ def reproduced(prob, labels, clean):
     return result
 
 
-def evaluate(prob, truths, threshold):
-    """Rows of ``counts.csv`` for (N, H, W) probabilities, at 0.5 and at the tuned threshold."""
+def evaluate(prob, truths, thresholds):
+    """Rows of ``counts.csv`` for (N, H, W) probabilities, at each threshold (name -> value)."""
     return [
         {"image": truth.stem, "threshold": name}
         | truth.count(p > value)
         | {"squared_error": float(np.square(p - truth.mask, dtype=float).sum())}
-        for name, value in (("0.5", 0.5), ("tuned", threshold))
+        for name, value in thresholds.items()
         for p, truth in zip(prob, truths, strict=True)
     ]

@@ -99,3 +99,15 @@ rule collect:
         f"{study.folder}/logs/collect.log",
     shell:
         "python -m experiments.collect {study.json:q} {output} 2>&1 | tee {log}"
+
+
+rule controls:
+    input:
+        data=[p for dataset in study.datasets.values() for p in study.prepared(dataset)],
+        code=[f"experiments/{m}.py" for m in ("controls", "evaluate")],
+    output:
+        f"{study.folder}/controls.csv",
+    log:
+        f"{study.folder}/logs/controls.log",
+    shell:
+        "python -m experiments.controls {study.json:q} {output} 2>&1 | tee {log}"

@@ -56,19 +56,19 @@ def test_the_tuned_threshold_is_the_best_of_all(seed):
 
     every = np.array([dice(t) for t in evaluate.THRESHOLDS])
     assert evaluate.pooled_dice(prob, masks, evaluate.THRESHOLDS) == pytest.approx(every)
-    assert dice(evaluate.tune(prob, masks)) == pytest.approx(every.max())
+    assert dice(evaluate.tune(prob, masks)[0]) == pytest.approx(every.max())
 
 
 def test_among_equals_the_threshold_nearest_to_one_half_is_taken():
     masks = np.array([[[0, 1]]])
-    assert evaluate.tune(np.array([[[0.1, 0.9]]]), masks) == 0.5
-    assert evaluate.tune(np.array([[[0.6, 0.9]]]), masks) == pytest.approx(0.6)
-    assert evaluate.tune(np.zeros((1, 1, 2)), masks) == 0.5
+    assert evaluate.tune(np.array([[[0.1, 0.9]]]), masks)[0] == 0.5
+    assert evaluate.tune(np.array([[[0.6, 0.9]]]), masks)[0] == pytest.approx(0.6)
+    assert evaluate.tune(np.zeros((1, 1, 2)), masks)[0] == 0.5
 
 
 def test_evaluate_gives_a_row_per_image_and_threshold():
     prob = np.stack([MASK * 0.4, MASK * 0.9])
-    rows = evaluate.evaluate(prob, [Truth("a", MASK), Truth("b", MASK)], 0.3)
+    rows = evaluate.evaluate(prob, [Truth("a", MASK), Truth("b", MASK)], {"0.5": 0.5, "tuned": 0.3})
     assert [(r["image"], r["threshold"], r["tp"]) for r in rows] == [
         ("a", "0.5", 0),
         ("b", "0.5", 40),

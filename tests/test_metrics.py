@@ -1,0 +1,141 @@
+"""Scores against MONAI, torchmetrics and scikit-learn, on masks that are drawn at random."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import ndimage
+
+from analysis import metrics
+from experiments import evaluate
+from experiments.results import BAND, TOLERANCE
+
+
+def blobs(rng, share, side=32):
+    field = ndimage.gaussian_filter(rng.normal(size=(side, side)), 2)
+    return field > np.quantile(field, 1 - share)
+
+
+@pytest.fixture(scope="module", params=range(6))
+def case(request):
+    """A true mask, a prediction, its table, and both as MONAI wants them."""
+    rng = np.random.default_rng(request.param)
+    true = blobs(rng, 0.2)
+    prob = np.clip(0.6 * true + rng.normal(0.2, 0.15, true.shape), 0, 1)
+    prob = ndimage.gaussian_filter(prob, 0.7)
+    table = pd.DataFrame(evaluate.evaluate(prob[None], [evaluate.Truth("a", true)], {"0.5": 0.5}))
+    scored = metrics.scores(table.assign(status="ok")).iloc[0]
+    y, p = (torch.from_numpy(m)[None, None].float() for m in (true, prob > 0.5))
+    return scored, y, p, prob
+
+
+def test_overlap_agrees_with_torchmetrics(case):
+    from torchmetrics.functional import classification as tm
+
+    scored, y, p, _ = case
+    y = y.int()
+    for name, function in {
+        "dice": tm.binary_f1_score,
+        "iou": tm.binary_jaccard_index,
+        "precision": tm.binary_precision,
+        "sensitivity": tm.binary_recall,
+        "specificity": tm.binary_specificity,
+    }.items():
+        assert scored[f"score_{name}"] == pytest.approx(function(p, y).item(), abs=1e-6), name
+
+
+def test_surfaces_agree_with_monai(case):
+    from monai.metrics import compute_hausdorff_distance, compute_surface_dice
+
+    scored, y, p, _ = case
+    near = compute_surface_dice(p, y, [TOLERANCE], include_background=True).item()
+    assert scored["score_surface_dice"] == pytest.approx(near, abs=1e-6)
+    far = compute_hausdorff_distance(p, y, include_background=True, percentile=95).item()
+    assert scored["score_hd95"] == pytest.approx(far, abs=1e-5)
+
+
+def test_boundary_iou_by_erosion(case):
+    """Pixels inside and near the surface are what an erosion by a disk takes away."""
+    scored, y, p, _ = case
+    masks = [m[0, 0].numpy() > 0 for m in (y, p)]
+    inner = []
+    for mask in masks:
+        away = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+        surface = mask & (away <= 1)
+        inner.append(mask & (ndimage.distance_transform_edt(~surface) <= BAND))
+    expected = (inner[0] & inner[1]).sum() / (inner[0] | inner[1]).sum()
+    assert scored["score_boundary_iou"] == pytest.approx(expected)
+
+
+def test_brier_and_calibration_agree_with_the_libraries(case):
+    from sklearn.metrics import brier_score_loss
+    from torchmetrics.functional.classification import binary_calibration_error
+
+    scored, y, _, prob = case
+    true = y.numpy().ravel() > 0
+    assert scored["score_brier"] == pytest.approx(brier_score_loss(true, prob.ravel()))
+    bins = evaluate.calibration(prob[None], true.reshape(1, 32, 32))
+    record = {
+        "status": "ok",
+        "run": {"dataset": "d", "stress": {}, "loss": "dice", "learning_rate": 1e-3, "seed": 0},
+        "curve": [],
+        "calibration": bins,
+    }
+    ece = metrics.of_runs([record])["ece"][0]
+    expected = binary_calibration_error(
+        torch.from_numpy(prob).ravel(), torch.from_numpy(true).int(), n_bins=15
+    )
+    assert ece == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_a_miss_is_a_miss_in_surface_scores():
+    true = blobs(np.random.default_rng(0), 0.1)
+    nothing = np.zeros(true.shape)
+
+    def scored(prob, mask):
+        rows = evaluate.evaluate(prob[None], [evaluate.Truth("a", mask)], {"0.5": 0.5})
+        return metrics.scores(pd.DataFrame(rows).assign(status="ok")).iloc[0]
+
+    missed = scored(nothing, true)
+    assert missed["score_surface_dice"] == 0
+    assert missed["score_boundary_iou"] == 0
+    assert missed["score_hd95"] == pytest.approx(np.hypot(32, 32))
+    invented = scored(true.astype(float), nothing > 0)
+    assert invented["score_surface_dice"] == 0
+    assert invented["score_hd95"] == pytest.approx(np.hypot(32, 32))
+    neither = scored(nothing, nothing > 0)
+    assert np.isnan(neither["score_surface_dice"])
+    assert np.isnan(neither["score_hd95"])
+    perfect = scored(true.astype(float), true)
+    assert perfect["score_surface_dice"] == perfect["score_boundary_iou"] == 1
+    assert perfect["score_hd95"] == perfect["score_brier"] == 0
+
+
+def test_noise_that_is_reproduced_is_told_from_plain_mistakes():
+    clean = np.array([[[0, 0, 0, 0, 1, 1, 1, 1]]])
+    labels = np.array([[[1, 1, 0, 0, 0, 1, 1, 1]]])
+    prob = np.array([[[0.9, 0.1, 0.9, 0.1, 0.1, 0.9, 0.9, 0.9]]])
+    counted = evaluate.reproduced(prob, labels, clean)
+    assert counted["background"] == {
+        "noisy": 2,
+        "noisy_reproduced": 1,
+        "clean": 2,
+        "clean_wrong": 1,
+    }
+    assert counted["foreground"] == {
+        "noisy": 1,
+        "noisy_reproduced": 1,
+        "clean": 3,
+        "clean_wrong": 0,
+    }
+    record = {
+        "status": "ok",
+        "run": {"dataset": "d", "stress": {}, "loss": "dice", "learning_rate": 1e-3, "seed": 0},
+        "curve": [{"step": 5, "val_dice": 0.05}, {"step": 10, "val_dice": 0.3}],
+        "calibration": evaluate.calibration(prob, clean),
+        "noise": counted,
+    }
+    row = metrics.of_runs([record]).iloc[0]
+    assert row["noise_background"] == 0
+    assert row["noise_foreground"] == 1
+    assert row["found"] == 10
