@@ -5,10 +5,14 @@ VENV = .venv
 RUN = . $(VENV)/bin/activate &&
 UV = $(VENV)/bin/uv
 
-.PHONY: figures test bench docs lint format lock
+.PHONY: figures paper test bench docs lint format lock
 
 figures: $(VENV)/figures.ok
 	$(RUN) snakemake --cores $(CORES)
+
+# The study as a folder for a manuscript: results/quick/paper/.
+paper: $(VENV)/figures.ok
+	$(RUN) snakemake paper --cores $(CORES)
 
 test: $(VENV)/test.ok
 	$(RUN) python -m pytest -n 2 --dist loadfile

@@ -12,9 +12,9 @@ import pandas as pd
 from matplotlib import colors
 from PIL import Image
 
-from analysis import claims, metrics, statistics, style
+from analysis import claims, mechanism, metrics, ranking, statistics, style, tuning
 from analysis.style import plt
-from analysis.verdicts import read_verdicts
+from analysis.verdicts import POOLED, read_verdicts
 from experiments.files import write_whole
 from experiments.plan import Study, stress_name
 from experiments.results import read_table
@@ -25,7 +25,9 @@ KNOB_LABELS = {
     "blur": "Image blur, sigma (px)",
     "jitter": "Label jitter, sd (px)",
 }
-INTERVAL = "95% intervals by a bootstrap over seeds and test images"
+BOUNDED = {"area_ratio": np.inf, "hd95": np.inf}
+"""Metrics that can be above 1 -> how much."""
+INTERVAL = "95% intervals from a bootstrap over seeds and test images, Student's t on the seeds"
 
 
 def title(text):
@@ -41,6 +43,7 @@ def sweep(study, scored, name, dataset, knob):
     looks = style.looks(study.losses)
     numeric = all(level.value is not None for level in levels)
     log = numeric and knob == "fraction"
+    shared = not study.datasets[dataset].controlled
     rows = scored[
         (scored["dataset"] == dataset)
         & scored["stress"].isin([stress_name(level.stress) for level in levels])
@@ -60,13 +63,19 @@ def sweep(study, scored, name, dataset, knob):
                     loss=loss,
                     threshold=threshold,
                 )
-                points.append((k, level.value, statistics.estimate([(1, values)], draws=1000)))
+                found = statistics.estimate([(1, values)], shared=shared, draws=1000)
+                points.append((k, level.value, found))
             x = [
                 place(k, value, levels, shift, log=log) if numeric else k + 0.5 * shift
                 for k, value, _ in points
             ]
             y = np.array([e.value for *_, e in points])
-            spread = np.array([[e.value - e.low, e.high - e.value] for *_, e in points]).T
+            # A score lies in its range, though a symmetric interval may not.
+            bounds = (-np.inf, np.inf) if metric == "size_gap" else (0, BOUNDED.get(metric, 1))
+            low, high = np.clip(
+                [[e.low for *_, e in points], [e.high for *_, e in points]], *bounds
+            )
+            spread = np.nan_to_num(np.array([y - low, high - y]))
             look = looks[loss] if numeric else {**looks[loss], "linestyle": "none"}
             axis.errorbar(
                 x, y, yerr=np.clip(spread, 0, None), label=style.name(loss), elinewidth=0.8, **look
@@ -109,6 +118,51 @@ def sweep(study, scored, name, dataset, knob):
     )
     if runs < planned:
         caption += " A cross at the bottom marks a cell with runs that diverged or failed."
+    return figure, caption
+
+
+def learned(study, whole, name, dataset):
+    """Share of the noisy training labels that a model predicts, against the stress."""
+    levels = [v for v in study.experiments[name][dataset] if v.value]
+    figure, axes = plt.subplots(1, 2, figsize=(style.WIDTH, 2.5), sharey=True)
+    looks = style.looks(study.losses)
+    for axis, kind in zip(axes, ("background", "foreground"), strict=True):
+        for i, loss in enumerate(study.losses):
+            shift = (i - (len(study.losses) - 1) / 2) / max(len(study.losses), 1)
+            points = []
+            for level in levels:
+                rows = whole[
+                    (whole["dataset"] == dataset)
+                    & (whole["stress"] == stress_name(level.stress))
+                    & (whole["loss"] == loss)
+                ]
+                values = rows[f"noise_{kind}"].dropna()
+                seeds = {s: np.array([v]) for s, v in zip(values.index, values, strict=True)}
+                points.append(statistics.estimate([(1, seeds)], draws=1000))
+            x = [place(k, level.value, levels, shift, log=False) for k, level in enumerate(levels)]
+            y = np.array([e.value for e in points])
+            spread = np.array([[e.value - e.low, e.high - e.value] for e in points]).T
+            axis.errorbar(
+                x,
+                y,
+                yerr=np.nan_to_num(spread),
+                label=style.name(loss),
+                elinewidth=0.8,
+                **looks[loss],
+            )
+        axis.axhline(0, color="0.7", linewidth=0.8, zorder=0)
+        axis.set_xticks([level.value for level in levels], [level.label for level in levels])
+        axis.set_xlabel(KNOB_LABELS["flips"])
+        axis.set_title(f"flipped {kind} pixels")
+    axes[0].set_ylabel("Noisy labels reproduced,\nbeyond plain mistakes")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)))
+    caption = (
+        f"Overfitting to noise on {dataset}, measured on the training images: the share of flipped "
+        "labels that the trained model predicts at threshold 0.5, less the share of clean pixels "
+        "of the same class that it gets wrong alike. At 0 the noise was not learned by heart. "
+        f"{len(study.seeds)} seeds, 95% intervals by Student's t."
+    )
     return figure, caption
 
 
@@ -227,40 +281,11 @@ def curves(study, records, dataset):
     return figure, caption
 
 
-def definition(mechanism):
-    """The article's printed formula beside Dice: a perfect match, and the gradient by size."""
-    figure, axes = plt.subplots(1, 2, figsize=(style.WIDTH, 2.5))
-    losses = list(dict.fromkeys(mechanism["loss"]))  # the study's, in its order, come first
-    looks = style.looks(losses)
-    for axis, quantity in zip(axes, ("perfect", "gradient"), strict=True):
-        for loss in losses:
-            rows = mechanism[(mechanism["quantity"] == quantity) & (mechanism["loss"] == loss)]
-            axis.plot(rows["n"], rows["value"], label=style.name(loss), **looks[loss])
-        axis.set_xscale("log")
-        axis.set_xlabel("Foreground pixels n")
-    axes[0].set_ylabel("Loss at a perfect match")
-    axes[1].set_ylabel("Gradient on the object,\n|sum of dL/dp|")
-    axes[1].set_yscale("log")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)))
-    article = mechanism[
-        (mechanism["loss"] == "article_dice") & (mechanism["quantity"] == "perfect")
-    ]
-    values = ", ".join(f"{row.value:g} at n = {row.n}" for row in article.itertuples())
-    caption = (
-        "The article's printed formula, 1 - 2 sum(PY) / ((sum P)^2 + (sum Y)^2), taken literally, "
-        f"is not a Dice loss: at a perfect match it is 1 - 1/n ({values}), where Dice is 0 (left). "
-        "Right: how hard each loss pulls at an object of n pixels in a 64 x 64 image, predicted "
-        "p = 0.5 on the object and 0.01 elsewhere: the gradient of the object's probabilities, "
-        "summed. Computed, no training."
-    )
-    return figure, caption
-
-
 def overview(study, verdicts):
     """Every claim's estimate and interval, for each loss, against the smallest that matters."""
     found = claims.load()
-    shown = verdicts[verdicts["threshold"] == "0.5"]
+    trained = verdicts[(verdicts["level"] != "mechanism") & (verdicts["rate"] == "fixed")]
+    shown = trained[trained["threshold"] == "0.5"]
     groups = list(shown[["claim", "dataset"]].drop_duplicates().itertuples(index=False))
     columns = min(2, len(groups))
     lines = -(-len(groups) // columns)
@@ -269,7 +294,7 @@ def overview(study, verdicts):
     figure, axes = plt.subplots(lines, columns, figsize=(style.WIDTH, height), squeeze=False)
     looks = style.looks(study.losses)
     for axis, group in zip(axes.flat, groups, strict=False):
-        rows = verdicts[(verdicts["claim"] == group.claim) & (verdicts["dataset"] == group.dataset)]
+        rows = trained[(trained["claim"] == group.claim) & (trained["dataset"] == group.dataset)]
         claim = found[group.claim][0]
         axis.axvline(0, color="0.8", linewidth=0.8, zorder=0)
         axis.axvline(claim.smallest, color="0.4", linewidth=0.8, linestyle=":", zorder=0)
@@ -278,13 +303,11 @@ def overview(study, verdicts):
                 row = rows[(rows["loss"] == loss) & (rows["threshold"] == threshold)].iloc[0]
                 if np.isnan(row["estimate"]):
                     continue
+                spread = [[row["estimate"] - row["low"]], [row["high"] - row["estimate"]]]
                 axis.errorbar(
                     row["estimate"],
                     i + dy,
-                    xerr=[
-                        [max(0, row["estimate"] - row["low"])],
-                        [max(0, row["high"] - row["estimate"])],
-                    ],
+                    xerr=np.nan_to_num(np.clip(spread, 0, None)),
                     elinewidth=0.9,
                     **{**looks[loss], "linestyle": "none"},
                     markerfacecolor=face or looks[loss]["color"],
@@ -302,19 +325,99 @@ def overview(study, verdicts):
         axis.set_title(f"{claim.title}{where}", loc="left", fontweight="bold", fontsize=7.5)
     for axis in axes.flat[len(groups) :]:
         axis.set_visible(False)
-    n = int(shown["n"].max()) if len(shown) else 0
+    n = int(shown.loc[shown["dataset"] != POOLED, "n"].max()) if len(shown) else 0
     caption = (
         "Every claim's estimate for each loss against cross-entropy, counted so that to the right "
         "is as the claim says. Filled: threshold 0.5; open: threshold tuned on validation. Dotted: "
         "the smallest difference that matters; an interval wholly to its right supports the claim, "
-        f"one wholly to its left contradicts it. {INTERVAL}; up to {n} paired seeds each."
+        f"one wholly to its left contradicts it. {INTERVAL}; up to {n} paired seeds each. For the "
+        "tuned threshold's claim cross-entropy is at its tuned threshold throughout."
     )
     return figure, caption
 
 
-def draw(study, table, records, verdicts, mechanism, folder):
+def ranks(study, ranked):
+    """Each loss's rank, with its interval, for every dataset and experiment."""
+    groups = list(ranked[["dataset", "experiment"]].drop_duplicates().itertuples(index=False))
+    losses = [loss for loss in study.losses if loss in set(ranked["loss"])]
+    height = 0.16 * len(losses) * len(groups) ** 0.85 + 0.8
+    figure, axis = plt.subplots(figsize=(style.COLUMN * 1.3, height))
+    looks = style.looks(study.losses)
+    for g, group in enumerate(groups):
+        rows = ranked[
+            (ranked["dataset"] == group.dataset) & (ranked["experiment"] == group.experiment)
+        ].set_index("loss")
+        for k, loss in enumerate(loss for loss in losses if loss in rows.index):
+            row = rows.loc[loss]
+            axis.errorbar(
+                row["rank"],
+                g + (k - (len(losses) - 1) / 2) * 0.8 / len(losses),
+                xerr=[
+                    [max(0, row["rank"] - row["low"])],
+                    [max(0, row["high"] - row["rank"])],
+                ],
+                label=style.name(loss) if g == 0 else None,
+                elinewidth=0.9,
+                **{**looks[loss], "linestyle": "none"},
+            )
+    many = len(study.datasets) > 1
+    axis.set_yticks(
+        range(len(groups)),
+        [title(g.experiment) + (f"\n({g.dataset})" if many else "") for g in groups],
+    )
+    axis.set_ylim(len(groups) - 0.5, -0.5)
+    axis.set_xticks(range(1, len(losses) + 1))
+    axis.set_xlabel("Rank by mean Dice score (1 is the best)")
+    for line in range(1, len(groups)):
+        axis.axhline(line - 0.5, color="0.9", linewidth=0.6, zorder=0)
+    figure.legend(loc="outside lower center", ncols=3)
+    caption = (
+        "Rank of each loss by its mean Dice score over an experiment's levels, threshold 0.5, "
+        f"fixed learning rate; {len(study.seeds)} seeds. Lines: where 95% of the ranks fall when "
+        "seeds and test images are drawn again, the same for all losses. Ranks whose lines overlap "
+        "are not told apart by this study."
+    )
+    return figure, caption
+
+
+def sensitivity(study, table):
+    """Test score against learning rate: a panel per dataset, a line per loss, mean over cells."""
+    grid = tuning.grid(table)
+    grid = grid[grid["threshold"] == "0.5"]
+    figure, axes = plt.subplots(
+        1, len(study.datasets), figsize=(style.WIDTH, 2.5), squeeze=False, sharey=True
+    )
+    looks = style.looks(study.losses)
+    for axis, dataset in zip(axes.flat, study.datasets, strict=True):
+        for loss in study.losses:
+            rows = grid[(grid["dataset"] == dataset) & (grid["loss"] == loss)]
+            mean = rows.groupby("learning_rate")["test_dice"].mean()
+            axis.plot(mean.index, mean, label=style.name(loss), **looks[loss])
+        axis.axvline(study.training.learning_rate, color="0.8", linewidth=0.8, zorder=0)
+        axis.set_xscale("log")
+        axis.set_xticks(study.rates, [f"{rate:g}" for rate in study.rates])
+        axis.minorticks_off()
+        axis.set_xlabel("Learning rate of Adam")
+        axis.set_title(dataset)
+    axes[0, 0].set_ylabel("Dice score (DSC)")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)))
+    caption = (
+        "Test Dice score at threshold 0.5 against the learning rate, mean over all stresses, seeds "
+        f"and test images; rests on {len(study.runs)} planned runs. Grey: the fixed rate. Every "
+        "loss has the same grid and budget; a cell's chosen rate is the best on its validation "
+        "images."
+    )
+    return figure, caption
+
+
+def draw(study, table, records, verdicts, measured, maps, folder):
     """Draw every figure of a study; returns what captions.json holds."""
-    scored = metrics.scores(table)
+    fixed = tuning.fixed(study, table)
+    scored = metrics.scores(fixed)
+    rate = study.training.learning_rate
+    records = [r for r in records if r["run"]["learning_rate"] == rate]
+    whole = metrics.of_runs(records)
     knobs = {name: value.get("knob") for name, value in study.config["experiments"].items()}
     drawn = {}
 
@@ -323,9 +426,16 @@ def draw(study, table, records, verdicts, mechanism, folder):
         style.save(figure, folder / name)
         drawn[name] = {"kind": kind, "caption": caption, **about}
 
-    keep("definition", "definition", definition(mechanism))
-    if len(verdicts):
+    for claim, made in mechanism.FIGURES.items():
+        keep(f"mechanism_{claim}", "mechanism", made(measured), claim=claim)
+    keep("mechanism_maps", "maps", mechanism.maps(maps))
+    if (verdicts["level"] != "mechanism").any():
         keep("verdicts", "overview", overview(study, verdicts))
+    ranked = ranking.ranks(study, scored)
+    if len(ranked):
+        keep("ranking", "ranking", ranks(study, ranked))
+    if len(study.rates) > 1:
+        keep("learning_rates", "tuning", sensitivity(study, table))
     for dataset in study.datasets:
         for name in study.experiments:
             about = {"experiment": name, "dataset": dataset}
@@ -333,21 +443,30 @@ def draw(study, table, records, verdicts, mechanism, folder):
             keep(stem, "sweep", sweep(study, scored, name, dataset, knobs[name]), **about)
             shown = examples(study, records, name, dataset, knobs[name])
             keep(f"{stem}_examples", "examples", shown, **about)
+            if knobs[name] == "flips" and len(whole) and whole["noise_background"].notna().any():
+                keep(f"{stem}_learned", "sweep", learned(study, whole, name, dataset), **about)
         keep(f"curves_{dataset}", "curves", curves(study, records, dataset), dataset=dataset)
     return drawn
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for argument in ("config", "table", "records", "verdicts", "mechanism"):
+    for argument in ("config", "table", "records", "verdicts", "mechanism", "maps"):
         parser.add_argument(argument)
     parser.add_argument("folder", type=Path)
     args = parser.parse_args()
     study = Study.read(args.config)
     records = json.loads(Path(args.records).read_text())
     verdicts = read_verdicts(args.verdicts)
-    mechanism = pd.read_csv(args.mechanism)
-    drawn = draw(study, read_table(args.table), records, verdicts, mechanism, args.folder)
+    drawn = draw(
+        study,
+        read_table(args.table),
+        records,
+        verdicts,
+        pd.read_csv(args.mechanism),
+        np.load(args.maps),
+        args.folder,
+    )
     write_whole(args.folder / "captions.json", json.dumps(drawn, indent=1) + "\n")
 
 

@@ -5,37 +5,106 @@ missing (not 1) when nothing is; missing scores are left out of means and counte
 """
 
 import numpy as np
+import pandas as pd
+
+
+def share(part, whole):
+    """part / whole; missing for 0 / 0."""
+    part, whole = part.astype(float), whole.astype(float)
+    return (part / whole).where(whole > 0)
 
 
 def dice(table, prefix=""):
-    """2 TP / (2 TP + FP + FN); missing for 0 / 0."""
-    tp, fp, fn = (table[f"{prefix}{c}"].astype(float) for c in ("tp", "fp", "fn"))
-    size = 2 * tp + fp + fn
-    return (2 * tp / size).where(size > 0)
+    """2 TP / (2 TP + FP + FN)"""
+    tp, fp, fn = (table[f"{prefix}{c}"] for c in ("tp", "fp", "fn"))
+    return share(2 * tp, 2 * tp + fp + fn)
+
+
+def iou(table):
+    """TP / (TP + FP + FN)"""
+    return share(table["tp"], table["tp"] + table["fp"] + table["fn"])
+
+
+def precision(table):
+    """TP / (TP + FP); missing where nothing is predicted."""
+    return share(table["tp"], table["tp"] + table["fp"])
+
+
+def sensitivity(table):
+    """TP / (TP + FN); missing where there is no true foreground."""
+    return share(table["tp"], table["tp"] + table["fn"])
+
+
+def specificity(table):
+    """TN / (TN + FP)"""
+    return share(table["tn"], table["tn"] + table["fp"])
 
 
 def recall(table, size):
     """Share of the true objects of a size bin that were hit; missing where there are none."""
-    objects = table[f"objects_{size}"].astype(float)
-    return (table[f"hits_{size}"].astype(float) / objects).where(objects > 0)
+    return share(table[f"hits_{size}"], table[f"objects_{size}"])
+
+
+def object_precision(table):
+    """Share of the predicted objects that touch a true one; missing where none is predicted."""
+    predicted = table["predicted_objects"]
+    return share(predicted - table["false_objects"], predicted)
 
 
 def area_ratio(table):
     """Predicted foreground pixels over true ones; missing where there are no true ones."""
-    true = (table["tp"] + table["fn"]).astype(float)
-    return ((table["tp"] + table["fp"]).astype(float) / true).where(true > 0)
+    return share(table["tp"] + table["fp"], table["tp"] + table["fn"])
+
+
+def surface_dice(table):
+    """Share of both surfaces that lies within 1 px of the other (normalised surface Dice)."""
+    near = table["surface_true_near"] + table["surface_predicted_near"]
+    return share(near, table["surface_true"] + table["surface_predicted"])
+
+
+def boundary_iou(table):
+    """IoU of the pixels within 2 px inside of either surface.
+
+    Source: Cheng et al., Boundary IoU, 2021.
+    """
+    return share(table["inner_both"], table["inner_either"])
+
+
+def hd95(table):
+    """95th percentile of the surface distances, px; the image's diagonal where one mask is empty.
+
+    Missing where both are: a model that predicts nothing does not come off well by it.
+    """
+    true, predicted = table["surface_true"] > 0, table["surface_predicted"] > 0
+    pixels = (table["tp"] + table["fp"] + table["fn"] + table["tn"]).astype(float)
+    return table["hd95"].astype(float).where(true == predicted, np.sqrt(2 * pixels))
+
+
+def brier(table):
+    """Mean over pixels of (probability - truth)^2"""
+    pixels = table["tp"] + table["fp"] + table["fn"] + table["tn"]
+    return share(table["squared_error"], pixels)
 
 
 METRICS = {
     "dice": ("Dice score (DSC)", dice),
+    "iou": ("IoU", iou),
+    "precision": ("Precision", precision),
+    "sensitivity": ("Recall", sensitivity),
+    "specificity": ("Specificity", specificity),
     "band_dice": ("Dice score within 2 px\nof the boundary", lambda t: dice(t, "band_")),
+    "surface_dice": ("Surface Dice at 1 px", surface_dice),
+    "boundary_iou": ("Boundary IoU at 2 px", boundary_iou),
+    "hd95": ("HD95 (px)", hd95),
     "recall_small": ("Recall of small objects\n(< 32 px)", lambda t: recall(t, "small")),
     "recall_large": ("Recall of large objects\n(≥ 128 px)", lambda t: recall(t, "large")),
     "size_gap": (
         "Recall gap,\nlarge − small objects",
         lambda t: recall(t, "large") - recall(t, "small"),
     ),
+    "object_precision": ("Precision of objects", object_precision),
     "area_ratio": ("Predicted / true area", area_ratio),
+    "brier": ("Brier score", brier),
 }
 """Name -> (axis label, function of the table)."""
 
@@ -43,7 +112,7 @@ METRICS = {
 def scores(table):
     """The runs that are ok, with a column for each metric."""
     ok = table[table["status"] == "ok"]
-    return ok.assign(**{name: function(ok) for name, (_, function) in METRICS.items()})
+    return ok.assign(**{f"score_{name}": function(ok) for name, (_, function) in METRICS.items()})
 
 
 def per_seed(scored, metric, *, dataset, stress, loss, threshold):
@@ -54,16 +123,69 @@ def per_seed(scored, metric, *, dataset, stress, loss, threshold):
         & (scored["loss"] == loss)
         & (scored["threshold"] == threshold)
     ].sort_values("image")
-    return {seed: group[metric].to_numpy(float) for seed, group in rows.groupby("seed")}
+    return {seed: group[f"score_{metric}"].to_numpy(float) for seed, group in rows.groupby("seed")}
 
 
-def paired(scored, metric, *, loss, against, **where):
+def paired(scored, metric, *, loss, against, threshold, against_threshold, **where):
     """seed -> differences, loss minus `against`, image by image; seeds that both have."""
-    ours = per_seed(scored, metric, loss=loss, **where)
-    theirs = per_seed(scored, metric, loss=against, **where)
+    ours = per_seed(scored, metric, loss=loss, threshold=threshold, **where)
+    theirs = per_seed(scored, metric, loss=against, threshold=against_threshold, **where)
     return {seed: ours[seed] - theirs[seed] for seed in sorted(set(ours) & set(theirs))}
 
 
-def present(values):
-    """The values without the missing ones."""
-    return values[~np.isnan(values)]
+FOUND = 0.1
+"""Validation Dice score (pooled, 0.5) from which a model counts as having found the foreground."""
+
+
+def of_runs(records):
+    """What only a run as a whole can tell: a row per run that is ok.
+
+    ece: sum over 15 bins of |sum p - sum y| / pixels, the expected calibration error. found: the
+    first step of the learning curve with a validation Dice score of at least FOUND, missing where
+    none has. noise_background, noise_foreground: share of the noisy training labels on true
+    background (foreground) that the model predicts, less the share of clean pixels of the same
+    class that it gets wrong alike: 0 is a model that has not learned the noise by heart.
+    """
+    rows = []
+    for record in records:
+        run = record["run"]
+        if record["status"] != "ok":
+            continue
+        bins = {k: np.array(v) for k, v in record["calibration"].items()}
+        found = [p["step"] for p in record["curve"] if p["val_dice"] >= FOUND]
+        rows.append(
+            {
+                "dataset": run["dataset"],
+                "stress": "_".join(f"{k}-{v}" for k, v in sorted(run["stress"].items())) or "none",
+                "loss": run["loss"],
+                "learning_rate": run["learning_rate"],
+                "seed": run["seed"],
+                "ece": np.abs(bins["predicted"] - bins["true"]).sum() / bins["pixels"].sum(),
+                "found": found[0] if found else np.nan,
+                **_reproduced(record.get("noise")),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _reproduced(noise):
+    result = {}
+    for kind in ("background", "foreground"):
+        counts = (noise or {}).get(kind) or {}
+        if counts.get("noisy") and counts.get("clean"):
+            learned = counts["noisy_reproduced"] / counts["noisy"]
+            result[f"noise_{kind}"] = learned - counts["clean_wrong"] / counts["clean"]
+        else:
+            result[f"noise_{kind}"] = np.nan
+    return result
+
+
+def collapsed(table):
+    """Runs (dataset, stress, loss, learning rate, seed) by what they predict at 0.5 on the test
+    images: `nothing`, `everything`, as booleans."""
+    ok = table[(table["status"] == "ok") & (table["threshold"] == "0.5")]
+    key = ["dataset", "stress", "loss", "learning_rate", "seed"]
+    sums = ok.groupby(key, sort=False)[["tp", "fp", "fn", "tn"]].sum().reset_index()
+    return sums[key].assign(
+        nothing=sums["tp"] + sums["fp"] == 0, everything=sums["fn"] + sums["tn"] == 0
+    )

@@ -9,8 +9,8 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
-from analysis import claims, metrics, style
-from analysis.verdicts import HEADLINE, REFERENCE, read_verdicts
+from analysis import claims, metrics, ranking, style, tables, tuning
+from analysis.verdicts import POOLED, REFERENCE, headline, read_verdicts
 from experiments.files import write_whole
 from experiments.plan import Study
 from experiments.results import COLUMNS, read_table
@@ -24,84 +24,104 @@ def embed(path):
 
 def sentence(claim, row):
     """A verdict's estimate in words."""
-    if row["reason"]:
-        return f"No verdict: {row['reason']}."
-    words = claim.says.format(loss=style.name(row["loss"]), against=style.name(row["against"]))
-    return f"{words}: {signed(row['estimate'])} {row['unit']} (95% interval {interval(row)})."
+    mechanism = row["level"] == "mechanism"
+    words = (claim.mechanism_says if mechanism else claim.says).format(
+        loss=style.name(row["loss"]), against=style.name(row["against"])
+    )
+    if mechanism:
+        return f"{words}: {tables.signed(row['estimate'])} ({row['stress']}; computed)."
+    return f"{words}: {tables.signed(row['estimate'])} {row['unit']} ({how_sure(row)})."
 
 
-def signed(value):
-    return f"{value:+.3f}".replace("-", "−")
-
-
-def interval(row):
-    return f"{signed(row['low'])} to {signed(row['high'])}"
+def how_sure(row):
+    return f"95% interval {tables.interval(row)}, {row['n']} of {row['planned']} " + (
+        "datasets" if row["dataset"] == POOLED else "paired seeds"
+    )
 
 
 def why(row):
     """What makes the verdict what it is."""
-    if row["reason"]:
-        return ""
     smallest = f"the smallest difference that matters, {row['smallest']:+g}"
+    if row["reason"]:
+        return f"{row['reason'][0].upper()}{row['reason'][1:]}."
+    if row["level"] == "mechanism":
+        side = {"supported": "At least", "contradicted": "Below"}[row["verdict"]]
+        return f"{side} {smallest}: {row['finding']}."
     return {
         "supported": f"The whole interval is at least {smallest}.",
-        "contradicted": f"The whole interval is below {smallest}: no such effect, or the reverse.",
+        "contradicted": f"The whole interval is below {smallest}: {row['finding']}.",
         "undecided": f"The interval contains {smallest}: more seeds would be needed to tell.",
     }[row["verdict"]]
 
 
-def cards(verdicts, found):
-    """The claims' own loss at threshold 0.5, with what tuning the threshold changes."""
-    result = []
-    rows = verdicts[verdicts["loss"] == HEADLINE].to_dict("records")
-    for row in (r for r in rows if r["threshold"] == "0.5"):
-        claim, words = found[row["claim"]]
-        tuned = next(
-            r
-            for r in rows
-            if r["threshold"] == "tuned"
-            and (r["claim"], r["dataset"]) == (row["claim"], row["dataset"])
+def line(claim, row, others):
+    """A verdict as the report tells it; `others` are those of the same claim, level and dataset."""
+    also = [
+        (words, other)
+        for words, threshold, rate in (
+            ("With each model's threshold tuned on validation images", "tuned", "fixed"),
+            ("With each loss's learning rate tuned on validation images", "0.5", "tuned"),
+            ("With both tuned", "tuned", "tuned"),
         )
+        for other in others
+        if (other["threshold"], other["rate"]) == (threshold, rate)
+    ]
+    return row | {
+        "sentence": sentence(claim, row),
+        "why": why(row),
+        "also": [
+            f"{words}: {other['verdict']}, {tables.signed(other['estimate'])} "
+            f"({tables.interval(other)})"
+            for words, other in also
+        ],
+    }
+
+
+def pages(study, verdicts, drawn):
+    """A page per claim that the study says something about: words, verdicts by level, figures."""
+    result = []
+    about = headline(verdicts)
+    for name, (claim, words) in claims.load().items():
+        rows = about[about["claim"] == name].to_dict("records")
+        if not rows:
+            continue
+        same = verdicts[(verdicts["claim"] == name) & (verdicts["loss"] == claim.about)]
+        lines = []
+        for row in rows:
+            others = same[(same["level"] == row["level"]) & (same["dataset"] == row["dataset"])]
+            lines.append(line(claim, row, others.to_dict("records")))
+        figures = [f for f in drawn if f.get("claim") == name] + [
+            f
+            for f in drawn
+            if claim.experiment and name != "threshold" and f.get("experiment") == claim.experiment
+        ]
+        saying, _, measured = words.partition("\n\n")
         result.append(
             {
-                **row,
+                "name": name,
                 "title": claim.title,
-                "words": words.split("\n\n")[0],
-                "sentence": sentence(claim, row),
-                "why": why(row),
-                "tuned": f"{tuned['verdict']}, {signed(tuned['estimate'])} ({interval(tuned)})"
-                if not tuned["reason"]
-                else tuned["reason"],
+                "words": saying,
+                "measured": measured,
+                "lines": lines,
+                "levels": {level: summary(lines, level) for level in LEVELS},
+                "verdict": rows[-1]["verdict"],
+                "figures": figures,
             }
         )
     return result
 
 
-def score_table(study, table):
-    """Mean Dice score per cell and loss at both thresholds, with runs and collapses counted."""
-    scored = metrics.scores(table)
-    rows = []
-    for (dataset, stress, loss), group in table.groupby(["dataset", "stress", "loss"], sort=False):
-        ok = scored.loc[group.index.intersection(scored.index)]
-        runs = group.groupby("seed")["status"].first()
-        at_half = ok[ok["threshold"] == "0.5"]
-        predicted = at_half.assign(n=at_half["tp"] + at_half["fp"]).groupby("seed")["n"].sum()
-        rows.append(
-            {
-                "dataset": dataset,
-                "stress": stress,
-                "loss": style.name(loss),
-                "runs ok": f"{(runs == 'ok').sum()} of {len(study.seeds)}",
-                "DSC at 0.5": at_half["dice"].mean(),
-                "DSC tuned": ok.loc[ok["threshold"] == "tuned", "dice"].mean(),
-                "threshold": ok.loc[ok["threshold"] == "tuned", "threshold_value"].median(),
-                "band DSC": at_half["band_dice"].mean(),
-                "small objects hit": at_half["recall_small"].mean(),
-                "area ratio": at_half["area_ratio"].mean(),
-                "predict nothing": f"{(predicted == 0).sum()} of {len(predicted)}",
-            }
-        )
-    return pd.DataFrame(rows)
+LEVELS = ("mechanism", "controlled", "field")
+
+
+def summary(lines, level):
+    """A level's verdict in a word: of all real datasets together where there are several."""
+    rows = [row for row in lines if row["level"] == level]
+    pooled = [row for row in rows if row["dataset"] == POOLED]
+    rows = pooled or rows
+    if not rows:
+        return "not in this study"
+    return rows[0]["verdict"]
 
 
 def provenance(study, records):
@@ -134,51 +154,75 @@ def provenance(study, records):
     return lines
 
 
-def render(study, table, records, verdicts, figures):
+def describe(study):
+    """(dataset, stress) -> what was measured on the images of the first seed."""
+    result = {}
+    for dataset in study.datasets:
+        for stress in study.stresses(dataset):
+            folder = study.data_folder(dataset, stress, study.seeds[0])
+            info = json.loads(Path(folder, "dataset.json").read_text())
+            result[dataset, stress] = info["measured"]
+    return result
+
+
+def all_tables(study, table, controls, records, verdicts):
+    """Title -> frame, in the report's order; a table without rows is left out."""
+    fixed = metrics.scores(tuning.fixed(study, table))
+    found = {
+        "Verdicts, for every loss, threshold and learning rate": tables.verdicts(verdicts),
+        "Ranks": tables.ranking(ranking.ranks(study, fixed)),
+        "Scores by cell and loss, means over seeds and test images; controls beside": tables.scores(
+            study, table, controls
+        ),
+        "Runs as a whole: collapse, calibration, noise that was learned": tables.runs(
+            study, table, records
+        ),
+        "Learning rates: the whole grid, threshold 0.5": tables.learning_rates(table),
+        "What each stress turned, on the images of the first seed": tables.stressed(
+            study, describe(study)
+        ),
+    }
+    return {title: tables.written(frame) for title, frame in found.items() if len(frame)}
+
+
+def render(study, table, controls, records, verdicts, figures):
     """The report as HTML."""
     captions = json.loads((figures / "captions.json").read_text())
     drawn = [
         about
         | {
             "name": name,
-            "uri": embed(figures / f"{name}{'.png' if about['kind'] == 'examples' else '.svg'}"),
+            "uri": embed(figures / f"{name}{'.png' if about['kind'] in BITMAPS else '.svg'}"),
         }
         for name, about in captions.items()
     ]
-    found = claims.load()
-    scored = metrics.scores(table)
     template = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True
     ).get_template("report.html.j2")
-    stressed = []
-    for dataset in study.datasets:
-        for name, stress in study.stresses(dataset).items():
-            folder = study.data_folder(dataset, name, study.seeds[0])
-            info = json.loads(Path(folder, "dataset.json").read_text())
-            stressed.append({"dataset": dataset, "name": name, "knobs": stress, **info["measured"]})
+    told = pages(study, verdicts, drawn)
+    shown = {figure["name"] for page in told for figure in page["figures"]}
     return template.render(
         study=study,
-        cards=cards(verdicts, found),
-        headline=style.name(HEADLINE),
-        reference=style.name(REFERENCE),
+        pages=told,
         drawn=drawn,
-        verdicts=verdicts.to_dict("records"),
+        others=[f for f in drawn if f["name"] not in shown and "experiment" in f],
+        reference=style.name(REFERENCE),
         colours=style.VERDICT_COLOURS,
-        name=style.name,
-        signed=signed,
-        interval=interval,
-        scores=score_table(study, table),
-        stressed=stressed,
+        tables=all_tables(study, table, controls, records, verdicts),
         provenance=provenance(study, records),
         columns=COLUMNS,
-        missing=int(scored["dice"].isna().sum()),
+        missing=int(metrics.scores(table)["score_dice"].isna().sum()),
         config=json.dumps(study.config, indent=1),
     )
 
 
+BITMAPS = ("examples", "maps")
+"""Kinds of figures that are pictures: as vectors they would be large."""
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for argument in ("config", "table", "records", "verdicts"):
+    for argument in ("config", "table", "controls", "records", "verdicts"):
         parser.add_argument(argument)
     parser.add_argument("figures", type=Path)
     parser.add_argument("output")
@@ -187,6 +231,7 @@ def main():
     html = render(
         study,
         read_table(args.table),
+        pd.read_csv(args.controls, dtype={"image": str, "threshold": str}),
         json.loads(Path(args.records).read_text()),
         read_verdicts(args.verdicts),
         args.figures,

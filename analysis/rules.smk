@@ -4,8 +4,12 @@
 rule verdicts:
     input:
         table=rules.collect.output.table,
+        mechanism=rules.mechanism.output.table,
         code=sources("analysis/claims")
-        + [f"analysis/{m}.py" for m in ("verdicts", "metrics", "statistics")],
+        + [
+            f"analysis/{m}.py"
+            for m in ("verdicts", "mechanism", "metrics", "statistics", "tuning")
+        ],
     output:
         report(
             f"{study.folder}/verdicts.csv",
@@ -17,7 +21,7 @@ rule verdicts:
     params:
         study.asked,
     shell:
-        "python -m analysis.verdicts {study.json:q} {input.table} {output} 2>&1 | tee {log}"
+        "python -m analysis.verdicts {study.json:q} {input.table} {input.mechanism} {output} 2>&1 | tee {log}"
 
 
 rule figures:
@@ -25,7 +29,8 @@ rule figures:
         table=rules.collect.output.table,
         records=rules.collect.output.records,
         verdicts=rules.verdicts.output,
-        mechanism=rules.mechanism.output,
+        mechanism=rules.mechanism.output.table,
+        maps=rules.mechanism.output.maps,
         code=sources("analysis", "analysis/claims"),
     output:
         folder=report(
@@ -39,20 +44,55 @@ rule figures:
         study.asked,
     shell:
         "python -m analysis.figures {study.json:q} {input.table} {input.records} {input.verdicts}"
-        " {input.mechanism} {output.folder} 2>&1 | tee {log}"
+        " {input.mechanism} {input.maps} {output.folder} 2>&1 | tee {log}"
 
 
 rule report:
     input:
         table=rules.collect.output.table,
+        controls=rules.controls.output,
         records=rules.collect.output.records,
         verdicts=rules.verdicts.output,
         figures=rules.figures.output.folder,
-        code=["analysis/report.py", "analysis/report.html.j2"],
+        code=[f"analysis/{m}" for m in ("report.py", "tables.py", "report.html.j2")],
     output:
         report(f"{study.folder}/report.html", category="Report", caption="captions/report.rst"),
     log:
         f"{study.folder}/logs/report.log",
     shell:
-        "python -m analysis.report {study.json:q} {input.table} {input.records} {input.verdicts}"
-        " {input.figures} {output} 2>&1 | tee {log}"
+        "python -m analysis.report {study.json:q} {input.table} {input.controls} {input.records}"
+        " {input.verdicts} {input.figures} {output} 2>&1 | tee {log}"
+
+
+rule paper:
+    input:
+        table=rules.collect.output.table,
+        controls=rules.controls.output,
+        records=rules.collect.output.records,
+        verdicts=rules.verdicts.output,
+        figures=rules.figures.output.folder,
+        code=[f"analysis/{m}.py" for m in ("paper", "report", "tables")],
+    output:
+        directory(f"{study.folder}/paper"),
+    log:
+        f"{study.folder}/logs/paper.log",
+    shell:
+        "python -m analysis.paper {study.json:q} {input.table} {input.controls} {input.records}"
+        " {input.verdicts} {input.figures} {output} 2>&1 | tee {log}"
+
+
+rule calibration:
+    input:
+        table=rules.collect.output.table,
+        code=sources("analysis/claims")
+        + [f"analysis/{m}.py" for m in ("calibration", "metrics", "statistics")],
+    output:
+        table=f"{study.folder}/calibration.csv",
+        sizes=f"{study.folder}/sizes_needed.csv",
+    log:
+        f"{study.folder}/logs/calibration.log",
+    params:
+        study.asked,
+    shell:
+        "python -m analysis.calibration {study.json:q} {input.table} {output.table} 2>&1"
+        " | tee {log}"

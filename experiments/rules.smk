@@ -79,7 +79,8 @@ rule mechanism:
         checked_file,
         code=[*sources("losses"), *study.loss_files, "experiments/mechanism.py"],
     output:
-        f"{study.folder}/mechanism.csv",
+        table=f"{study.folder}/mechanism.csv",
+        maps=f"{study.folder}/mechanism_maps.npz",
     log:
         f"{study.folder}/logs/mechanism.log",
     params:

@@ -1,29 +1,77 @@
-"""The article's formula, by its closed form and by the gradients worked out by hand."""
+"""What losses do without training, by closed forms and by gradients worked out by hand."""
 
+import numpy as np
 import pytest
 
 from experiments import mechanism
 
+N = mechanism.SIDE**2
+
 
 @pytest.fixture(scope="module")
 def measured():
-    measured = mechanism.measure({name: name for name in mechanism.COMPARED})
-    return measured.set_index(["quantity", "loss", "n"])["value"]
+    rows = mechanism.measure({name: name for name in mechanism.COMPARED})
+    assert rows["value"].notna().all()
+    return {key: group.set_index("x")["value"] for key, group in rows.groupby(["quantity", "loss"])}
 
 
 def test_a_perfect_match_is_0_but_for_the_articles_formula(measured):
-    for n in mechanism.PERFECT_N:
-        assert measured["perfect", "article_dice", n] == pytest.approx(1 - 1 / n, abs=1e-6)
-        for loss in ("cross_entropy", "dice", "squared_dice"):
-            assert measured["perfect", loss, n] == pytest.approx(0, abs=1e-7)
+    for n, value in measured["perfect", "article_dice"].items():
+        assert value == pytest.approx(1 - 1 / n, abs=1e-6)
+    for loss in ("cross_entropy", "dice", "squared_dice"):
+        assert measured["perfect", loss].to_numpy() == pytest.approx(0, abs=1e-7)
 
 
-@pytest.mark.parametrize("n", mechanism.GRADIENT_N)
-def test_gradients_by_hand(measured, n):
+def test_an_objects_gradient_by_hand(measured):
     """I = n / 2; for Dice dL/dp = 2 (S - I) / S^2 on the object, with S = sum p + n."""
-    predicted = 0.5 * n + 0.01 * (64 * 64 - n)
-    size = predicted + n
-    assert measured["gradient", "dice", n] == pytest.approx(n * (2 * size - n) / size**2, rel=1e-5)
-    square = predicted**2 + n**2
-    article = n * abs(2 * square - 2 * n * predicted) / square**2
-    assert measured["gradient", "article_dice", n] == pytest.approx(article, rel=1e-5)
+    for n in measured["gradient", "dice"].index:
+        predicted = 0.5 * n + 0.01 * (N - n)
+        size = predicted + n
+        dice = n * (2 * size - n) / size**2
+        assert measured["gradient", "dice"][n] == pytest.approx(dice, rel=1e-4)
+        square = predicted**2 + n**2
+        article = n * abs(2 * square - 2 * n * predicted) / square**2
+        assert measured["gradient", "article_dice"][n] == pytest.approx(article, rel=1e-4)
+
+
+def test_foregrounds_share_is_f_for_cross_entropy_and_half_for_dice(measured):
+    """At p = 1/2, S = N (1/2 + f): Dice pulls at foreground with S - I and at background with I,
+    I = f N / 2; of the total that is (1 + f) / 2."""
+    for f, value in measured["foreground_share", "cross_entropy"].items():
+        assert value == pytest.approx(f, rel=1e-4)
+    for f, value in measured["foreground_share", "dice"].items():
+        assert value == pytest.approx((1 + f) / 2, rel=1e-4)
+
+
+def test_noisy_labels_share_of_cross_entropy_by_hand(measured):
+    """|p - y| is 0.9 at flipped labels and 0.1 at the others."""
+    for rate, value in measured["noisy_share", "cross_entropy"].items():
+        flips = [(np.random.default_rng(seed).random((64, 64)) < rate).mean() for seed in range(5)]
+        expected = np.mean([0.9 * e / (0.9 * e + 0.1 * (1 - e)) for e in flips])
+        assert value == pytest.approx(expected, rel=1e-4)
+
+
+def test_pixels_of_small_and_large_objects_are_treated_alike_by_sums_over_pixels(measured):
+    for loss in mechanism.COMPARED:
+        values = measured["small_over_large", loss].to_numpy()
+        assert values == pytest.approx(1, rel=1e-3), loss
+
+
+def test_a_disk_is_the_sharper_the_more_of_the_pull_lies_at_its_boundary(measured):
+    for loss in ("cross_entropy", "dice"):
+        shares = measured["boundary_share", loss]
+        assert (np.diff(shares) < 0).all()
+        rings = measured["by_distance", loss]
+        assert abs(rings.idxmax()) <= 1
+
+
+def test_a_loss_that_cannot_be_measured_has_empty_values():
+    rows = mechanism.measure({"raises": {"use": "tests.user_losses:Raises"}})
+    assert set(rows["quantity"]) == set(mechanism.QUANTITIES)
+    assert rows["value"].isna().all()
+
+
+def test_maps_are_shares_of_the_whole():
+    found = mechanism.maps({"dice": "dice", "cross_entropy": "cross_entropy"})
+    for name in ("loss dice", "loss cross_entropy"):
+        assert found[name].sum() == pytest.approx(1)

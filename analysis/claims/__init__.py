@@ -1,29 +1,39 @@
-"""The article's claims, a file each: the docstring is the claim, CLAIM says how it is measured."""
+"""The claims, a file each: the docstring is the claim, CLAIM says how it is measured."""
 
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-NAMES = ("imbalance", "boundary", "object_size", "noise")
+NAMES = ("definition", "imbalance", "boundary", "object_size", "noise", "threshold")
 
 
 @dataclass(frozen=True)
 class Claim:
     """How a claim becomes a number.
 
-    estimate = sum over levels of weight * mean(metric of the loss - metric of cross-entropy),
-    counted so that the claim says it is at least `smallest`.
+    Trained levels (controlled, field): estimate = sign * sum over levels of
+    weight * mean(metric of the loss - metric of cross-entropy), counted so that the claim says it
+    is at least `smallest`. Mechanism: a quantity of `analysis.mechanism`, counted alike, and
+    `mechanism_smallest`.
     """
 
-    experiment: str
     title: str
-    metric: str
-    also: str
-    unit: str
-    smallest: float
-    says: str
-    weights: Callable
+    smallest: float | None = None
+    unit: str = ""
+    says: str = ""
+    experiment: str | None = None
+    metric: str = "dice"
+    also: str = "area_ratio"
+    weights: Callable = None
     """levels -> [(weight, level)]; empty where the experiment cannot answer."""
+    sign: int = 1
+    against_tuned: bool = False
+    """Whether cross-entropy is taken at its tuned threshold whatever the loss's is."""
+    mechanism_smallest: float | None = None
+    mechanism_sign: int = 1
+    mechanism_says: str = ""
+    about: str = "dice"
+    """The loss that the claim is about."""
 
 
 def load():
@@ -36,3 +46,8 @@ def ends(levels):
     """The levels with the least and the greatest value, or nothing where there are not two."""
     numeric = sorted((level for level in levels if level.value is not None), key=lambda v: v.value)
     return (numeric[0], numeric[-1]) if len(numeric) > 1 else None
+
+
+def evenly(levels):
+    """Every level, of equal weight."""
+    return [(1 / len(levels), level) for level in levels]
