@@ -12,11 +12,11 @@ import pandas as pd
 from matplotlib import colors
 from PIL import Image
 
-from analysis import claims, mechanism, metrics, ranking, statistics, style, tuning
+from analysis import claims, mechanism, metrics, ranking, statistics, style, theory, tuning
 from analysis.style import plt
-from analysis.verdicts import POOLED, read_verdicts
+from analysis.verdicts import POOLED, REFERENCE, read_verdicts
 from experiments.files import write_whole
-from experiments.plan import Study, stress_name
+from experiments.plan import CONTROLLED_FRACTION, Study, stress_name
 from experiments.results import read_table
 
 KNOB_LABELS = {
@@ -87,6 +87,8 @@ def sweep(study, scored, name, dataset, knob):
         axis.set_ylabel(metrics.METRICS[metric][0])
         axis.set_title("threshold 0.5" if threshold == "0.5" else "threshold tuned on validation")
         if metric == "area_ratio":
+            if knob == "flips" and not shared:
+                expected(axis, study, levels, looks)
             axis.set_yscale("symlog", linthresh=1)
             axis.set_ylim(bottom=-0.03)
             axis.yaxis.set_major_formatter("{x:g}")
@@ -116,6 +118,11 @@ def sweep(study, scored, name, dataset, knob):
         f"images. {INTERVAL}. Rests on {runs} of {planned} runs "
         f"({len(study.seeds)} seeds, {images.min() if len(images) else 0} test images each)."
     )
+    if knob == "flips" and not shared:
+        caption += (
+            " Faint lines (right): what minimises each loss in expectation, by theory; Dice's "
+            f"jumps at a flip rate of {theory.breakdown('dice', true_share(levels)):.3f}."
+        )
     if runs < planned:
         caption += " A cross at the bottom marks a cell with runs that diverged or failed."
     return figure, caption
@@ -162,6 +169,55 @@ def learned(study, whole, name, dataset):
         "labels that the trained model predicts at threshold 0.5, less the share of clean pixels "
         "of the same class that it gets wrong alike. At 0 the noise was not learned by heart. "
         f"{len(study.seeds)} seeds, 95% intervals by Student's t."
+    )
+    return figure, caption
+
+
+def true_share(levels):
+    """Foreground's share of the controlled images of these levels."""
+    return dict(levels[0].stress).get("fraction", CONTROLLED_FRACTION)
+
+
+def expected(axis, study, levels, looks):
+    """Predicted / true area by theory, a faint line per loss whose minimiser is known."""
+    f = true_share(levels)
+    rates = np.linspace(0, max(level.value for level in levels), 301)
+    for loss in (loss for loss in study.losses if loss in theory.MINIMISERS):
+        area = [theory.predicted_share(loss, f, e) / f for e in rates]
+        axis.plot(rates, area, color=looks[loss]["color"], alpha=0.35, linewidth=2.5, zorder=0)
+
+
+def half_the_score(study, table, dataset):
+    """Cross-entropy's tuned threshold against half the Dice score that it reaches there."""
+    tuned = table[
+        (table["loss"] == REFERENCE)
+        & (table["threshold"] == "tuned")
+        & (table["dataset"] == dataset)
+        & (table["status"] == "ok")
+    ]
+    runs = tuned.groupby(["stress", "seed"], sort=False)[["val_dice", "threshold_value"]].first()
+    figure, axis = plt.subplots(figsize=(style.COLUMN, 2.8))
+    knobs = ["" if "flips" not in stress else "flips" for stress, _ in runs.index]
+    for label, marker, face in (("", "o", "black"), ("flips", "s", "white")):
+        rows = runs[[k == label for k in knobs]]
+        axis.plot(
+            rows["val_dice"] / 2,
+            rows["threshold_value"],
+            marker,
+            color="black",
+            markerfacecolor=face,
+            label="labels flipped" if label else "labels as they are",
+        )
+    axis.plot([0, 0.5], [0, 0.5], color="0.6", linewidth=0.8, zorder=0, label="theory")
+    axis.set_xlabel("Half the Dice score reached")
+    axis.set_ylabel("Threshold tuned on validation")
+    axis.set_xlim(-0.02, 0.52)
+    axis.set_ylim(-0.02, 1)
+    axis.legend(loc="upper left")
+    caption = (
+        f"Cross-entropy on {dataset}: the threshold of the greatest pooled Dice score on "
+        "validation images against half of that score, where theory puts it for probabilities "
+        f"that are calibrated. A point per run, {len(runs)} runs of all stresses."
     )
     return figure, caption
 
@@ -423,8 +479,9 @@ def draw(study, table, records, verdicts, measured, maps, folder):
 
     def keep(name, kind, made, **about):
         figure, caption = made
+        width = min(100, round(100 * figure.get_figwidth() / style.WIDTH))
         style.save(figure, folder / name)
-        drawn[name] = {"kind": kind, "caption": caption, **about}
+        drawn[name] = {"kind": kind, "caption": caption, "width": width, **about}
 
     for claim, made in mechanism.FIGURES.items():
         keep(f"mechanism_{claim}", "mechanism", made(measured), claim=claim)
@@ -445,6 +502,9 @@ def draw(study, table, records, verdicts, measured, maps, folder):
             keep(f"{stem}_examples", "examples", shown, **about)
             if knobs[name] == "flips" and len(whole) and whole["noise_background"].notna().any():
                 keep(f"{stem}_learned", "sweep", learned(study, whole, name, dataset), **about)
+        if REFERENCE in study.losses:
+            about = {"claim": "threshold", "dataset": dataset}
+            keep(f"threshold_{dataset}", "theory", half_the_score(study, fixed, dataset), **about)
         keep(f"curves_{dataset}", "curves", curves(study, records, dataset), dataset=dataset)
     return drawn
 

@@ -47,7 +47,8 @@ def lines(axis, measured, quantity, looks):
 
 def drawing(measured, panels):
     """Panels side by side, (quantity, x label, y label, log x), with one legend."""
-    figure, axes = plt.subplots(1, len(panels), figsize=(style.WIDTH, 2.5), squeeze=False)
+    width = style.WIDTH if len(panels) > 1 else 1.4 * style.COLUMN
+    figure, axes = plt.subplots(1, len(panels), figsize=(width, 2.5), squeeze=False)
     looks = style.looks(list(dict.fromkeys(measured["loss"])))
     for axis, (quantity, x, y, log) in zip(axes.flat, panels, strict=True):
         lines(axis, measured, quantity, looks)
@@ -56,7 +57,7 @@ def drawing(measured, panels):
         axis.set_xlabel(x)
         axis.set_ylabel(y)
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)))
+    figure.legend(handles, labels, loc="outside lower center", ncols=6 if len(panels) > 1 else 3)
     return figure, axes[0]
 
 

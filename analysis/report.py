@@ -44,9 +44,9 @@ def why(row):
     smallest = f"the smallest difference that matters, {row['smallest']:+g}"
     if row["reason"]:
         return f"{row['reason'][0].upper()}{row['reason'][1:]}."
-    if row["level"] == "mechanism":
+    if row["level"] == "mechanism" and row["verdict"] != "undecided":
         side = {"supported": "At least", "contradicted": "Below"}[row["verdict"]]
-        return f"{side} {smallest}: {row['finding']}."
+        return f"{side} {smallest}."
     return {
         "supported": f"The whole interval is at least {smallest}.",
         "contradicted": f"The whole interval is below {smallest}: {row['finding']}.",
@@ -173,6 +173,9 @@ def all_tables(study, table, controls, records, verdicts):
         "Ranks": tables.ranking(ranking.ranks(study, fixed)),
         "Scores by cell and loss, means over seeds and test images; controls beside": tables.scores(
             study, table, controls
+        ),
+        "Predicted foreground under flipped labels: theory and measured, threshold 0.5": (
+            tables.flips(study, table)
         ),
         "Runs as a whole: collapse, calibration, noise that was learned": tables.runs(
             study, table, records

@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from analysis import claims, metrics, style, tuning
+from analysis import claims, metrics, statistics, style, theory, tuning
 from analysis.verdicts import headline
+from experiments.plan import CONTROLLED_FRACTION
 
 NUMBERS = {"p": "{:.3f}", "HD95, px": "{:.1f}", "first foreground, step": "{:.0f}"}
 """Columns whose numbers are not written with three decimals."""
@@ -147,6 +148,44 @@ def learning_rates(table):
     order = grid[keys].drop_duplicates()
     wide = order.merge(wide.reset_index(), on=keys)
     return wide.assign(loss=wide["loss"].map(style.name))
+
+
+def flips(study, table):
+    """Share of the test pixels predicted foreground after training on flipped labels, controlled
+    images: what minimises the loss in expectation beside what the trained models did."""
+    fixed = tuning.fixed(study, table)
+    fixed = fixed[(fixed["status"] == "ok") & (fixed["threshold"] == "0.5")]
+    rows = []
+    for dataset in (d for d in study.datasets.values() if d.controlled):
+        for stress, knobs in study.stresses(dataset.name).items():
+            rate, f = dict(knobs).get("flips", 0), dict(knobs).get("fraction", CONTROLLED_FRACTION)
+            if set(dict(knobs)) - {"flips"}:
+                continue
+            for loss in (loss for loss in study.losses if loss in theory.MINIMISERS):
+                cell = fixed[
+                    (fixed["dataset"] == dataset.name)
+                    & (fixed["stress"] == stress)
+                    & (fixed["loss"] == loss)
+                ]
+                sums = cell.groupby("seed")[["tp", "fp", "fn", "tn"]].sum().astype(float)
+                shares = (sums["tp"] + sums["fp"]) / sums.sum(axis=1)
+                found = statistics.estimate(
+                    [(1, {s: np.array([v]) for s, v in shares.items()})], draws=1000
+                )
+                rows.append(
+                    {
+                        "dataset": dataset.name,
+                        "flips": f"{rate:g}",
+                        "loss": style.name(loss),
+                        "true share": f,
+                        "by theory": theory.predicted_share(loss, f, rate),
+                        "measured": found.value,
+                        "least run": shares.min(),
+                        "greatest run": shares.max(),
+                        "runs": f"{found.n} of {len(study.seeds)}",
+                    }
+                )
+    return pd.DataFrame(rows)
 
 
 def ranking(ranks):
