@@ -141,7 +141,7 @@ def object_size(measured):
             (
                 "small_over_large",
                 "Side of the small square (px)",
-                "Gradient of a small square's pixel\n/ of the large one's",
+                "Gradient per pixel,\nsmall / large square",
                 True,
             )
         ],
@@ -205,10 +205,7 @@ def maps(found):
         )
     top = np.quantile(np.concatenate([found[f"loss {n}"].ravel() for n in names]), 0.999)
     for axis, name in zip(axes.flat[3:], names, strict=False):
-        image = axis.imshow(
-            100 * found[f"loss {name}"], cmap="viridis", norm="symlog", vmin=0, vmax=100 * top
-        )
-        image.norm.linthresh = top
+        image = axis.imshow(100 * found[f"loss {name}"], cmap="viridis", vmin=0, vmax=100 * top)
         axis.set_title(style.name(name))
     bar = figure.colorbar(image, ax=axes, shrink=0.6, aspect=30, location="bottom")
     bar.set_label("Share of the gradient (% of the total, per pixel)")

@@ -103,7 +103,7 @@ def pages(study, verdicts, drawn):
                 "words": saying,
                 "measured": measured,
                 "lines": lines,
-                "levels": {level: summary(lines, level) for level in LEVELS},
+                "levels": {level: summary(claim, lines, level) for level in LEVELS},
                 "verdict": rows[-1]["verdict"],
                 "figures": figures,
             }
@@ -114,13 +114,14 @@ def pages(study, verdicts, drawn):
 LEVELS = ("mechanism", "controlled", "field")
 
 
-def summary(lines, level):
+def summary(claim, lines, level):
     """A level's verdict in a word: of all real datasets together where there are several."""
     rows = [row for row in lines if row["level"] == level]
     pooled = [row for row in rows if row["dataset"] == POOLED]
     rows = pooled or rows
     if not rows:
-        return "not in this study"
+        asked = claim.experiment if level != "mechanism" else claim.mechanism_says
+        return "not in this study" if asked else "not asked"
     return rows[0]["verdict"]
 
 

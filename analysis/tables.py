@@ -12,7 +12,8 @@ NUMBERS = {"p": "{:.3f}", "HD95, px": "{:.1f}", "first foreground, step": "{:.0f
 
 
 def signed(value):
-    return "–" if np.isnan(value) else f"{value:+.3f}".replace("-", "−")
+    # Adding 0.0 turns a minus zero into a zero.
+    return "–" if np.isnan(value) else f"{round(value, 3) + 0.0:+.3f}".replace("-", "−")
 
 
 def interval(row):
