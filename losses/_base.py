@@ -19,9 +19,11 @@ from torch.nn import functional as F
 BLOCK = 2**20
 """Elements of a block on a CPU: small enough for its cache, large enough to hide Python.
 
-An eighth where autograd makes the gradient, as a dozen tensors of a block then live at once. Below
-a sixteenth all there is fits the cache, and autograd on the plain formula is quickest.
+An eighth where autograd makes the gradient, as a dozen tensors of a block then live at once.
 """
+
+SMALL = BLOCK // 16
+"""Elements up to which all fits the cache, and autograd on the plain formula is quickest."""
 
 
 def options(loss_class):
@@ -239,7 +241,7 @@ class Kernel:
             out.copy_(torch.autograd.grad(self.sums(x, y, w), x, g)[0])
 
     def __call__(self, x, y, w=None):
-        if torch.compiler.is_compiling() or x.numel() <= BLOCK // 16:
+        if torch.compiler.is_compiling() or x.numel() <= SMALL:
             return self.plain(x, y, w)
         return _BlockSums.apply(self, x, y, w)
 
