@@ -22,8 +22,10 @@ BLOCK = 2**20
 An eighth where autograd makes the gradient, as a dozen tensors of a block then live at once.
 """
 
-SMALL = BLOCK // 16
-"""Elements up to which all fits the cache, and autograd on the plain formula is quickest."""
+
+def is_small(x):
+    """Whether all there is fits the cache, so that autograd on the plain formula is quickest."""
+    return x.numel() <= BLOCK // 16
 
 
 def options(loss_class):
@@ -241,7 +243,7 @@ class Kernel:
             out.copy_(torch.autograd.grad(self.sums(x, y, w), x, g)[0])
 
     def __call__(self, x, y, w=None):
-        if torch.compiler.is_compiling() or x.numel() <= SMALL:
+        if torch.compiler.is_compiling() or is_small(x):
             return self.plain(x, y, w)
         return _BlockSums.apply(self, x, y, w)
 

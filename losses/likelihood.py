@@ -9,12 +9,12 @@ import torch
 from torch.nn import functional as F
 
 from losses._base import (
-    SMALL,
     Kernel,
     RegionSums,
     SegmentationLoss,
     choose,
     dense_target,
+    is_small,
     nll,
     no_autocast,
     number,
@@ -40,7 +40,7 @@ class CrossEntropyLoss(SegmentationLoss):
     def forward(self, logits, target):
         x, y, counts = read(logits, target, self.ignore_index)
         with no_autocast(logits):
-            if counts is not None or x.numel() > SMALL:
+            if counts is not None or not is_small(x):
                 return self.reduce(self.kernel(x, y, counts))
             x = wide(x)
             if x.shape[1] == 1:

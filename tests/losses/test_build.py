@@ -161,6 +161,5 @@ def test_terms_of_a_sum_share_one_pass(monkeypatch):
     monkeypatch.setattr(base._BlockSums, "apply", lambda *a: (calls.append(1), apply(*a))[1])
     logits, index = case((2, 1, 16, 16))
     monkeypatch.setattr(base, "BLOCK", 2**12)
-    monkeypatch.setattr(base, "SMALL", 2**8)
     build({"sum": {"dice": 1, "squared_dice": 1, "cross_entropy": 1, "jaccard": 1}})(logits, index)
     assert len(calls) == 1
