@@ -26,8 +26,8 @@ class Estimate:
     error: float = NAN
 
     def p(self, smallest):
-        """Two-sided p of the value being `smallest`, by Student's t on n - 1 degrees."""
-        if np.isnan(self.error):
+        """Two-sided p of the value being `smallest`, by Student's t; missing for one seed."""
+        if np.isnan(self.error) or self.n == 1:
             return NAN
         if self.error == 0:
             return float(self.value == smallest)

@@ -39,7 +39,7 @@ def verdicts(found, *, every=True):
                 for _, row in found.iterrows()
             ],
             "smallest": found["smallest"].map("{:+g}".format),
-            "p": found["p_corrected"].where(found["level"] != "mechanism"),
+            "p": found["p_corrected"],
             "n": [
                 f"{n} of {planned}" for n, planned in zip(found["n"], found["planned"], strict=True)
             ],

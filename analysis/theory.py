@@ -113,9 +113,14 @@ MINIMISERS = {
 
 
 def predicted_share(loss, f, e):
-    """Share of the pixels predicted foreground at p > 1/2, for foreground share f, flips e."""
+    """Share of the pixels predicted foreground at p > 1/2, for foreground share f, flips e.
+
+    The article's formula asks for a volume, and which pixels of equal posterior make it up is
+    free: its share is the volume, as if they were predicted 0 or 1.
+    """
     of = flipped(f, e)
-    return float(of.w @ (MINIMISERS[loss](of) > THRESHOLD))
+    p = MINIMISERS[loss](of)
+    return float(of.w @ (p if loss == "article_dice" else p > THRESHOLD))
 
 
 def breakdown(loss, f):

@@ -75,7 +75,7 @@ def terms(study, scored, claim, dataset, loss, threshold):
     return found, " vs ".join(stress_name(level.stress) for _, level in weighted)
 
 
-def make(estimated, *, smallest, planned, digits=6, **what):
+def make(estimated, *, smallest, planned, **what):
     """A verdict before the correction for the number of comparisons."""
     if planned == 0:
         reason = "the experiment has no levels that could answer"
@@ -88,9 +88,9 @@ def make(estimated, *, smallest, planned, digits=6, **what):
         reason = ""
     return Verdict(
         **what,
-        estimate=round(estimated.value, digits),
-        low=round(estimated.low, digits),
-        high=round(estimated.high, digits),
+        estimate=_round(estimated.value),
+        low=_round(estimated.low),
+        high=_round(estimated.high),
         smallest=smallest,
         n=estimated.n,
         planned=planned,
@@ -100,6 +100,10 @@ def make(estimated, *, smallest, planned, digits=6, **what):
         finding="",
         reason=reason,
     )
+
+
+def _round(value):
+    return round(value, 6) + 0.0  # no minus zero
 
 
 def of_runs(study, table, rate):
@@ -188,10 +192,10 @@ def settle(rows):
 
 def _decide(row, p):
     estimated = statistics.Estimate(row.estimate, row.low, row.high, row.n)
-    mechanism = row.level == "mechanism"
-    verdict = statistics.decide(estimated, row.smallest, max(row.planned, 1), 0 if mechanism else p)
+    planned = max(row.planned, 1)
+    verdict = statistics.decide(estimated, row.smallest, planned, p)
     reason = row.reason
-    clear = statistics.decide(estimated, row.smallest, max(row.planned, 1))
+    clear = statistics.decide(estimated, row.smallest, planned)
     if verdict == "undecided" and clear != "undecided":
         reason = (
             f"the interval alone would say {clear}, but not after the correction for the number "
