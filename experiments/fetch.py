@@ -33,7 +33,7 @@ TRIES, WAIT = 5, 2.0
 
 def _members(archive):
     """(name, is a folder, is a plain file, bytes, open) of each member of a zip or tar file."""
-    if zipfile.is_zipfile(archive):
+    if archive.suffix == ".zip":
         with zipfile.ZipFile(archive) as pack:
             for m in pack.infolist():
                 plain = stat.S_IFMT(m.external_attr >> 16) in (0, stat.S_IFREG)
@@ -99,14 +99,15 @@ def _resuming(url, output_file, manager):
 
 
 def _download(address, path, checksum=None):
-    """The file at `path`, from there or from its address, verified."""
-    return pooch.retrieve(address, checksum, path.name, path.parent, downloader=_resuming)
+    """Get a file to `path` from its address unless it is there; verify it."""
+    pooch.retrieve(address, checksum, path.name, path.parent, downloader=_resuming)
 
 
 def _from_mirror(mirror, name, part, root):
     address = f"{mirror.rstrip('/')}/{name}.zip"
     try:
-        archive = _download(address, part / f"{name}.zip")
+        archive = part / f"{name}.zip"
+        _download(address, archive)
         unpack(archive, part, top=name)
         described = part / name / "dataset.json"
         if prepared.read(part / name) and not described.exists():
@@ -210,6 +211,7 @@ def main():
     parser.add_argument("--mirror", help="address that holds NAME.zip")
     parser.add_argument("--terms", action="store_true", help="say licences, fetch nothing")
     args = parser.parse_args()
+    pooch.get_logger().setLevel("WARNING")
     try:
         known = [name for name in args.name if not args.mirror]
         for text in [terms(name) for name in known]:

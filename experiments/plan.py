@@ -419,9 +419,9 @@ class Study:
         return sorted({d.source for d in self.datasets.values() if d.fetched})
 
     @property
-    def address(self):
-        """The mirror that datasets are fetched from; empty where each has its own address."""
-        return self.mirror if check.is_url(self.mirror) else ""
+    def fetch_options(self):
+        """Where datasets are fetched from: a mirror's address, or each from its own."""
+        return ["--mirror", self.mirror] if check.is_url(self.mirror) else []
 
     def source_files(self, dataset):
         """What a dataset is prepared from, as far as a workflow needs to know."""

@@ -31,10 +31,10 @@ if study.fetched:
         output:
             terms_file,
         params:
-            mirror=study.address,
+            options=study.fetch_options,
             sources=study.fetched,
         shell:
-            "python -m experiments.fetch --terms --mirror {params.mirror:q} {params.sources} 2>&1"
+            "python -m experiments.fetch --terms {params.options:q} {params.sources} 2>&1"
             " | tee {output}"
 
     rule fetch_one:
@@ -48,9 +48,9 @@ if study.fetched:
         wildcard_constraints:
             source="[^/]+",
         params:
-            mirror=study.address,
+            options=study.fetch_options,
         shell:
-            "python -m experiments.fetch --mirror {params.mirror:q} {wildcards.source} 2>&1"
+            "python -m experiments.fetch {params.options:q} {wildcards.source} 2>&1"
             " | tee {log}"
 
 

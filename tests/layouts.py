@@ -229,7 +229,7 @@ def serving(folder):
     )
     server.address = f"http://127.0.0.1:{server.server_port}"
     server.folder, server.asked, server.cuts, server.ranges = folder, [], 0, True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield server
     finally:

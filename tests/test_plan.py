@@ -108,7 +108,7 @@ def test_a_missing_setting_is_named(tiny):
 def test_a_mirror_says_what_it_holds(tiny, tmp_path):
     (tmp_path / "cells").mkdir()
     tiny |= {"datasets": {"cell": {}}, "mirror": str(tmp_path)}
-    with pytest.raises(ConfigError, match="did you mean 'cells'.*holds: cells"):
+    with pytest.raises(ConfigError, match=r"did you mean 'cells'.*holds: cells"):
         Study(tiny)
 
 
@@ -123,7 +123,9 @@ def test_a_public_dataset_is_fetched_unless_a_mirror_holds_it(tiny, in_tmp):
     assert Study(tiny | {"mirror": "mirror"}).fetched == []
     (in_tmp / "empty").mkdir()
     assert Study(tiny | {"mirror": "empty"}).fetched == ["wbc"]
-    assert Study(tiny | {"mirror": "http://localhost"}).address == "http://localhost"
+    assert study.fetch_options == []
+    url = "http://localhost"
+    assert Study(tiny | {"mirror": url}).fetch_options == ["--mirror", url]
     (in_tmp / "mirror").rename(in_tmp / "data")  # a folder of one's own is never fetched
     own = {"datasets": {"wbc": {"folder": "data/wbc"}}}
     assert Study(tiny | own).fetched == []
