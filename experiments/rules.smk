@@ -50,8 +50,7 @@ if study.fetched:
         params:
             options=study.fetch_options,
         shell:
-            "python -m experiments.fetch {params.options:q} {wildcards.source} 2>&1"
-            " | tee {log}"
+            "python -m experiments.fetch {params.options:q} {wildcards.source} 2>&1" " | tee {log}"
 
 
 for dataset in study.datasets.values():
