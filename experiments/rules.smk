@@ -24,18 +24,20 @@ rule fetch:
 
 
 if study.fetched:
-    terms_file = f"{study.folder}/logs/fetch/terms"
+    terms_file = f"{study.folder}/logs/terms"
 
     # What each dataset's licence asks for is said, and refused, before anything is fetched.
     rule terms:
         output:
-            terms_file,
+            touch(terms_file),
+        log:
+            f"{study.folder}/logs/fetch/terms.log",
         params:
             options=study.fetch_options,
             sources=study.fetched,
         shell:
             "python -m experiments.fetch --terms {params.options:q} {params.sources} 2>&1"
-            " | tee {output}"
+            " | tee {log}"
 
     rule fetch_one:
         input:
