@@ -213,12 +213,12 @@ def main():
     args = parser.parse_args()
     pooch.get_logger().setLevel("WARNING")
     try:
-        known = [name for name in args.name if not args.mirror]
-        for text in [terms(name) for name in known]:
-            if args.terms:
-                print(text)
-        for name in [] if args.terms else args.name:
-            print(f"fetched {fetch(name, args.mirror)}")
+        said = [] if args.mirror else [terms(name) for name in args.name]
+        if args.terms:
+            print(*said, sep="\n")
+        else:
+            for name in args.name:
+                print(f"fetched {fetch(name, args.mirror)}")
     except ValueError as error:
         raise SystemExit(f"dicebench: {error}") from None
 

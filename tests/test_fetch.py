@@ -265,6 +265,11 @@ def test_what_needs_a_registration_says_so_before_anything_is_fetched(server, mo
     assert not server.asked
 
 
+def test_an_unknown_name_is_refused_with_the_nearest(in_tmp):
+    with pytest.raises(ValueError, match="did you mean 'camvid'"):
+        fetch("camvit")
+
+
 def test_files_of_ones_own_at_its_place_are_not_overwritten(server, monkeypatch, in_tmp):
     layouts.serve(server, monkeypatch, "wbc")
     own = in_tmp / "data" / "wbc" / "mine.txt"

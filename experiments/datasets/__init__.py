@@ -7,6 +7,8 @@ yields its images and masks (`experiments.datasets.reading.Sample`) from the unp
 import importlib
 from dataclasses import dataclass
 
+from losses import nearest
+
 DATASETS = {
     "busi": (),
     "camvid": ("car", "pole_sign", "pedestrian_bicyclist"),
@@ -66,5 +68,8 @@ def github(repository, commit):
 def load(name):
     """The module of a dataset."""
     if name not in DATASETS:
-        raise ValueError(f"dataset {name!r} is not known; allowed: {', '.join(DATASETS)}")
+        raise ValueError(
+            f"dataset {name!r} is not known{nearest(name, DATASETS)}; "
+            f"allowed: {', '.join(DATASETS)}"
+        )
     return importlib.import_module(f"{__name__}.{name}")

@@ -28,7 +28,7 @@ CHECKSUMS = {
 ABOUT = About(
     title="ISIC 2018 task 1, skin lesion boundaries",
     homepage="https://challenge.isic-archive.com/data/#2018",
-    licence="CC BY-NC",
+    licence="CC BY-NC (unconfirmed: see the homepage)",
     citation="N. Codella et al. Skin lesion analysis toward melanoma detection 2018. "
     "arXiv:1902.03368; P. Tschandl, C. Rosendahl, H. Kittler. The HAM10000 dataset. Scientific "
     "Data 5:180161, 2018",
@@ -42,8 +42,7 @@ ABOUT = About(
         for name, checksum in zip((IMAGES.format(part), MASKS.format(part)), checksums, strict=True)
     ),
     masks={"masks": "lesion"},
-    notes=f"Shrunk to at most {SIDE} pixels a side (masks by nearest): the originals are up to "
-    "40 times that many pixels. Patients are not told.",
+    notes=f"Shrunk to at most {SIDE} pixels a side, masks by nearest. Patients are not told.",
 )
 
 

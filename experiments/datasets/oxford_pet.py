@@ -10,7 +10,7 @@ PET, BACKGROUND, BORDER = 1, 2, 3
 ABOUT = About(
     title="Oxford-IIIT Pet",
     homepage="https://www.robots.ox.ac.uk/~vgg/data/pets/",
-    licence="CC BY-SA 4.0",
+    licence="CC BY-SA 4.0 (unconfirmed: see the homepage)",
     citation="O. M. Parkhi, A. Vedaldi, A. Zisserman, C. V. Jawahar. Cats and dogs. CVPR 2012",
     files=(
         File(
