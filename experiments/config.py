@@ -7,6 +7,7 @@ import importlib.util
 import os
 from pathlib import Path
 
+from experiments.datasets import DATASETS
 from losses import nearest
 
 
@@ -118,26 +119,30 @@ def is_url(mirror):
     return bool(mirror) and "://" in mirror
 
 
-def mirrored(source, mirror, place):
-    """The prepared folder of a dataset that is given by its name."""
+def located(source, mirror, place):
+    """Where a dataset given by its name lies, and whether it is to be fetched there.
+
+    A mirror comes first: a folder that holds it, or an address. Without one, or where the folder
+    lacks it, a public dataset of the suite is fetched from its own address.
+    """
+    fetched = f"data/{source}", True
     if is_url(mirror):
-        return f"data/{source}"
-    if mirror is None:
-        raise ConfigError(
-            f"{place}: no folder is given and no mirror is set; allowed: "
-            f"'folder: PATH' in the configuration, or --config mirror=FOLDER_OR_URL "
-            f"that holds {source!r} as a prepared dataset"
-        )
-    folder = Path(mirror, source)
-    if not folder.is_dir():
-        have = (
-            [p.name for p in Path(mirror).iterdir() if p.is_dir()] if Path(mirror).is_dir() else []
-        )
-        raise ConfigError(
-            f"{place}: the mirror {mirror!r} holds no dataset {source!r}"
-            f"{nearest(source, have)}; it holds: {', '.join(sorted(have)) or 'nothing'}"
-        )
-    return str(folder)
+        return fetched
+    held = []
+    if mirror is not None:
+        if not Path(mirror).is_dir():
+            refuse("mirror", mirror, "an existing folder of prepared datasets, or an address")
+        held = sorted(p.name for p in Path(mirror).iterdir() if p.is_dir())
+    if source in held:
+        return str(Path(mirror, source)), False
+    if source in DATASETS:
+        return fetched
+    holds = "" if mirror is None else f"the mirror {mirror!r} holds: {', '.join(held) or 'nothing'}"
+    raise ConfigError(
+        f"{place}: there is no dataset {source!r}{nearest(source, [*held, *DATASETS])}; allowed: "
+        f"'folder: PATH' in the configuration, or a public dataset ({', '.join(DATASETS)}), or "
+        f"{holds or 'what a mirror holds (--config mirror=FOLDER_OR_URL)'}"
+    )
 
 
 def prepared_folder(folder, masks, place):

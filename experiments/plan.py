@@ -8,12 +8,13 @@ experiments that come to the same stress share their runs.
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from experiments import config as check
 from experiments.config import ConfigError
+from experiments.datasets import DATASETS
 from losses import LOSSES, nearest
 
 KNOBS = {
@@ -92,6 +93,7 @@ class Dataset:
     train: int = 96
     val: int = 32
     test: int = 64
+    fetched: bool = False
 
     @property
     def controlled(self):
@@ -121,10 +123,13 @@ class Dataset:
                 if value.get(key) is not None:
                     check.refuse(f"{place}.{key}", value[key], "nothing, for controlled images")
             return dataset
-        folder = dataset.folder or check.mirrored(source, mirror, place)
-        dataset = cls(**{**asdict(dataset), "folder": folder})
-        if not check.is_url(mirror) or dataset.folder != f"data/{source}":
-            check.prepared_folder(Path(folder), dataset.masks, place)
+        if not dataset.folder:
+            folder, fetched = check.located(source, mirror, place)
+            dataset = replace(dataset, folder=folder, fetched=fetched)
+        if not dataset.fetched or os.path.exists(f"{dataset.folder}/dataset.json"):
+            check.prepared_folder(Path(dataset.folder), dataset.masks, place)
+        elif dataset.target and not check.is_url(mirror):
+            check.choice(dataset.target, f"{place}.target", DATASETS[source] or ("no target",))
         return dataset
 
 
@@ -425,15 +430,20 @@ class Study:
 
     @property
     def fetched(self):
-        """Datasets that come from a mirror's address."""
-        return [d.source for d in self.datasets.values() if d.folder == f"data/{d.source}"]
+        """Datasets that are fetched to data/, each once, by the name they have there."""
+        return sorted({d.source for d in self.datasets.values() if d.fetched})
+
+    @property
+    def fetch_options(self):
+        """Where datasets are fetched from: a mirror's address, or each from its own."""
+        return ["--mirror", self.mirror] if check.is_url(self.mirror) else []
 
     def source_files(self, dataset):
         """What a dataset is prepared from, as far as a workflow needs to know."""
         if dataset.controlled:
             return []
         described = f"{dataset.folder}/dataset.json"
-        if dataset.source in self.fetched:
+        if dataset.fetched:
             return [described]
         folders = [f"{dataset.folder}/images", f"{dataset.folder}/{dataset.masks}"]
         return folders + [described] * os.path.exists(described)

@@ -83,17 +83,15 @@ def content(folder):
 def _split(folder, stems, info):
     """Train, val and test stems: the dataset's own lists, filled up by content hash.
 
-    What is missing (val, often; all, without lists) is drawn from train by groups, so that no
-    group stands on two sides, and images of equal content are one group.
+    No group stands on two sides: where own lists part one, it keeps to test before val before
+    train. What is missing (val, often; all, without lists) is drawn from train by groups.
     """
-    groups = dict(info.get("groups") or {})
-    for stem in stems:
-        content = hashlib.sha256(_read(folder / "images" / f"{stem}.png").tobytes()).hexdigest()
-        groups.setdefault(stem, content)
-    own = info.get("split") or {}
-    split = {name: [s for s in own.get(name) or [] if s in groups] for name in SPLITS}
-    if not own:
-        split["train"] = list(stems)
+    groups = _groups(folder, stems, info.get("groups") or {})
+    own = info.get("split") or {"train": stems}
+    split, taken = {}, set()
+    for name in reversed(SPLITS):
+        split[name] = [s for s in own.get(name) or [] if s in groups and groups[s] not in taken]
+        taken |= {groups[s] for s in split[name]}
     ordered = sorted({groups[s] for s in split["train"]}, key=_rank)
     for name, share in SHARES.items():
         if split[name]:
@@ -107,13 +105,33 @@ def _split(folder, stems, info):
         split["train"] = [s for s in split["train"] if s not in taken]
     for name in SPLITS:
         if not split[name]:
-            raise ValueError(f"{folder}: no image is left for the {name} split of {len(stems)}")
-    seen = {}
-    for name in SPLITS:
-        for stem in split[name]:
-            if seen.setdefault(groups[stem], name) != name and not own:
-                raise ValueError(f"{folder}: {stem} stands in {name} and {seen[groups[stem]]}")
-    return split
+            raise ValueError(
+                f"{folder}: no image is left for the {name} split of {len(stems)}; images of one "
+                "group, or of the same content, stay in one split"
+            )
+    return {name: split[name] for name in SPLITS}
+
+
+def _groups(folder, stems, named):
+    """Stem -> the group it stays with: images of one name in `named`, or of equal content.
+
+    A group is called by the lowest content hash in it, so that names and order do not matter.
+    """
+    parent = {}
+
+    def root(key):
+        while parent.setdefault(key, key) != key:
+            key = parent[key]
+        return key
+
+    contents = {}
+    for stem in stems:
+        pixels = _read(folder / "images" / f"{stem}.png")
+        contents[stem] = hashlib.sha256(pixels.tobytes()).hexdigest()
+        if stem in named:  # "group" sorts behind every hexadecimal hash
+            low, high = sorted((root(contents[stem]), root(f"group {named[stem]}")))
+            parent[high] = low
+    return {stem: root(contents[stem]) for stem in stems}
 
 
 def _rank(group):
@@ -132,11 +150,80 @@ def write(folder, samples, info):
         for stem, image, masks in samples[split]:
             layers = {"images": image} | {name: mask * 255 for name, mask in masks.items()}
             for part, array in layers.items():
-                (folder / part).mkdir(parents=True, exist_ok=True)
-                Image.fromarray(array).save(folder / part / f"{stem}.png", compress_level=1)
+                _save(folder / part / f"{stem}.png", array)
                 content.update(f"{split}/{part}/{stem}{array.shape}".encode() + array.tobytes())
-    info = info | {
-        "split": {split: [stem for stem, *_ in samples[split]] for split in SPLITS},
-        "content": content.hexdigest(),
-    }
+    split = {split: [stem for stem, *_ in samples[split]] for split in SPLITS}
+    _describe(folder, info | {"split": split, "content": content.hexdigest()})
+
+
+def _save(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path, compress_level=1)
+
+
+def _describe(folder, info):
     write_whole(folder / "dataset.json", json.dumps(info, indent=1, sort_keys=True) + "\n")
+
+
+def convert(folder, samples, info):
+    """Write a dataset's samples (`experiments.datasets.reading.Sample`) as a prepared folder.
+
+    One sample at a time, so that a dataset need not fit in memory. Beside ``dataset.json`` (the
+    split and groups that the samples tell; what was measured) stands ``manifest.sha256``, a line
+    for each file that ``sha256sum --check`` reads. ValueError names the image that does not fit.
+    """
+    folder = Path(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    split, groups, fractions, manifest = {}, {}, {}, {}
+    for sample in samples:
+        _fits(sample, set(info["masks"]), manifest)
+        layers = {"images": sample.image} | sample.layers
+        for name, mask in sample.masks.items():
+            fractions.setdefault(name, []).append(float(mask.mean()))
+            layers[name] = mask * np.uint8(255)
+        for part, array in layers.items():
+            file = f"{part}/{sample.stem}.png"
+            _save(folder / file, array)
+            manifest[file] = hashlib.sha256((folder / file).read_bytes()).hexdigest()
+        if sample.split:
+            split.setdefault(sample.split, []).append(sample.stem)
+        if sample.group:
+            groups[sample.stem] = sample.group
+    if not manifest:
+        raise ValueError("there is no image in it")
+    text = "".join(f"{digest}  {file}\n" for file, digest in sorted(manifest.items()))
+    write_whole(folder / "manifest.sha256", text)
+    measured = {
+        name: {
+            "images": len(values),
+            "empty": values.count(0.0),
+            "foreground_fraction": {
+                "mean": float(np.mean(values)),
+                "min": min(values),
+                "max": max(values),
+            },
+        }
+        for name, values in fractions.items()
+    }
+    info = info | {
+        "split": split or None,
+        "groups": groups or None,
+        "measured": measured,
+        "content": hashlib.sha256(text.encode()).hexdigest(),
+    }
+    _describe(folder, info)
+
+
+def _fits(sample, masks, manifest):
+    """Refuse a sample that the prepared layout cannot hold."""
+    stem, size = sample.stem, sample.image.shape[:2]
+    if f"images/{stem}.png" in manifest:
+        raise ValueError(f"{stem}: stands there twice")
+    if set(sample.masks) != masks:
+        raise ValueError(f"{stem}: has {sorted(sample.masks)}, not {sorted(masks)}")
+    for name, array in (sample.masks | sample.layers).items():
+        if array.shape != size:
+            raise ValueError(f"{name}/{stem}: the mask is {array.shape}, its image {size}")
+        if name in masks and array.max(initial=0) > 1:
+            values = np.unique(array)[:8].tolist()
+            raise ValueError(f"{name}/{stem}: mask values {values}; allowed: 0 and 1")

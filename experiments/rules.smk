@@ -17,19 +17,42 @@ rule check:
         "python -m experiments.check {study.json:q} {output} 2>&1 | tee {log}"
 
 
-if study.fetched:
+rule fetch:
+    """All datasets of the study, ahead of it: for nodes without a network."""
+    input:
+        [f"data/{source}/dataset.json" for source in study.fetched],
 
-    rule fetch:
+
+if study.fetched:
+    terms_file = f"{study.folder}/logs/terms"
+
+    # What each dataset's licence asks for is said, and refused, before anything is fetched.
+    rule terms:
         output:
-            "data/{source}/dataset.json",
+            touch(terms_file),
+        log:
+            f"{study.folder}/logs/fetch/terms.log",
+        params:
+            options=study.fetch_options,
+            sources=study.fetched,
+        shell:
+            "python -m experiments.fetch --terms {params.options:q} {params.sources} 2>&1"
+            " | tee {log}"
+
+    rule fetch_one:
+        input:
+            ancient(terms_file),
+        output:
+            # What is there is not fetched again.
+            update("data/{source}/dataset.json"),
         log:
             f"{study.folder}/logs/fetch/{{source}}.log",
         wildcard_constraints:
             source="[^/]+",
         params:
-            mirror=study.mirror,
+            options=study.fetch_options,
         shell:
-            "python -m experiments.fetch {params.mirror:q} {wildcards.source} 2>&1 | tee {log}"
+            "python -m experiments.fetch {params.options:q} {wildcards.source} 2>&1" " | tee {log}"
 
 
 for dataset in study.datasets.values():

@@ -74,7 +74,9 @@ def test_seeds_are_the_same_in_every_process():
         ({"losses": {"l": {"use": "no_such_module:L"}}}, ["no_such_module", "PYTHONPATH"]),
         ({"datasets": {"controlled": {"trian": 3}}}, ["datasets.controlled", "'train'"]),
         ({"datasets": {"controlled": {"train": 0}}}, ["datasets.controlled.train", "0"]),
-        ({"datasets": {"wbc": {}}}, ["datasets.wbc", "mirror"]),
+        ({"datasets": {"wbd": {}}}, ["datasets.wbd", "did you mean 'wbc'", "mirror", "folder"]),
+        ({"datasets": {"wbc": {"target": "nuclues"}}}, ["wbc.target", "did you mean 'nucleus'"]),
+        ({"datasets": {"wbc": {}}, "mirror": "/no/such"}, ["mirror", "/no/such", "folder"]),
         ({"datasets": {"x": {"folder": "/no/such/folder"}}}, ["datasets.x", "/no/such/folder"]),
         ({"training": {"steps": 0}}, ["training.steps", "0", "at least 1"]),
         ({"training": {"steps": 2.5}}, ["training.steps", "2.5", "whole number"]),
@@ -104,10 +106,29 @@ def test_a_missing_setting_is_named(tiny):
 
 
 def test_a_mirror_says_what_it_holds(tiny, tmp_path):
-    (tmp_path / "wbc").mkdir()
-    tiny |= {"datasets": {"wbcc": {}}, "mirror": str(tmp_path)}
-    with pytest.raises(ConfigError, match="did you mean 'wbc'"):
+    (tmp_path / "cells").mkdir()
+    tiny |= {"datasets": {"cell": {}}, "mirror": str(tmp_path)}
+    with pytest.raises(ConfigError, match=r"did you mean 'cells'.*holds: cells"):
         Study(tiny)
+
+
+def test_a_public_dataset_is_fetched_unless_a_mirror_holds_it(tiny, in_tmp):
+    tiny["datasets"] = {"wbc": {}, "nuclei": {"source": "wbc", "target": "nucleus"}}
+    study = Study(tiny)
+    assert study.fetched == ["wbc"]
+    assert study.source_files(study.datasets["nuclei"]) == ["data/wbc/dataset.json"]
+    for part in ("images", "masks", "masks_nucleus"):
+        (in_tmp / "mirror" / "wbc" / part).mkdir(parents=True)
+        (in_tmp / "mirror" / "wbc" / part / "a.png").touch()
+    assert Study(tiny | {"mirror": "mirror"}).fetched == []
+    (in_tmp / "empty").mkdir()
+    assert Study(tiny | {"mirror": "empty"}).fetched == ["wbc"]
+    assert study.fetch_options == []
+    url = "http://localhost"
+    assert Study(tiny | {"mirror": url}).fetch_options == ["--mirror", url]
+    (in_tmp / "mirror").rename(in_tmp / "data")  # a folder of one's own is never fetched
+    own = {"datasets": {"wbc": {"folder": "data/wbc"}}}
+    assert Study(tiny | own).fetched == []
 
 
 def test_an_image_without_a_mask_is_refused(tiny, tmp_path):

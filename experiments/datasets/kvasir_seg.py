@@ -1,0 +1,28 @@
+"""Kvasir-SEG: polyps in colonoscopy."""
+
+from experiments.datasets import About, File
+from experiments.datasets.reading import Sample, binary, find, picture
+
+ABOUT = About(
+    title="Kvasir-SEG, gastrointestinal polyps",
+    homepage="https://datasets.simula.no/kvasir-seg/",
+    licence="academic and research use; commercial use by permission",
+    citation="D. Jha et al. Kvasir-SEG: a segmented polyp dataset. MMM 2020. "
+    "doi:10.1007/978-3-030-37734-2_37",
+    files=(
+        File(
+            "kvasir-seg.zip",
+            "https://datasets.simula.no/downloads/kvasir-seg.zip",
+            "sha256:03b30e21d584e04facf49397a2576738fd626815771afbbf788f74a7153478f7",
+        ),
+    ),
+    masks={"masks": "polyp (masks are JPEG: cut at half)"},
+    notes="The server is said to leave out a certificate of its chain: where the connection is "
+    "refused for it, download with a browser.",
+)
+
+
+def samples(folder):
+    for path in find(folder, "Kvasir-SEG/images/*.jpg"):
+        mask = binary(path.parents[1] / "masks" / path.name, above=127)
+        yield Sample(path.stem, picture(path), {"masks": mask})
