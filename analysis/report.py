@@ -9,7 +9,7 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
-from analysis import claims, metrics, style
+from analysis import claims, metrics, stresses, style
 from analysis.verdicts import HEADLINE, REFERENCE, read_verdicts
 from experiments.files import write_whole
 from experiments.plan import Study
@@ -134,7 +134,7 @@ def provenance(study, records):
     return lines
 
 
-def render(study, table, records, verdicts, figures):
+def render(study, table, records, verdicts, figures, stressed, sheets):
     """The report as HTML."""
     captions = json.loads((figures / "captions.json").read_text())
     drawn = [
@@ -150,12 +150,7 @@ def render(study, table, records, verdicts, figures):
     template = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True
     ).get_template("report.html.j2")
-    stressed = []
-    for dataset in study.datasets:
-        for name, stress in study.stresses(dataset).items():
-            folder = study.data_folder(dataset, name, study.seeds[0])
-            info = json.loads(Path(folder, "dataset.json").read_text())
-            stressed.append({"dataset": dataset, "name": name, "knobs": stress, **info["measured"]})
+    contact = json.loads((sheets / "captions.json").read_text())
     return template.render(
         study=study,
         cards=cards(verdicts, found),
@@ -168,7 +163,9 @@ def render(study, table, records, verdicts, figures):
         signed=signed,
         interval=interval,
         scores=score_table(study, table),
-        stressed=stressed,
+        stressed=stressed[stressed["seed"] == study.seeds[0]].drop(columns="seed"),
+        meanings=stresses.COLUMNS,
+        contact=[a | {"name": n, "uri": embed(sheets / f"{n}.png")} for n, a in contact.items()],
         provenance=provenance(study, records),
         columns=COLUMNS,
         missing=int(scored["dice"].isna().sum()),
@@ -180,7 +177,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for argument in ("config", "table", "records", "verdicts"):
         parser.add_argument(argument)
-    parser.add_argument("figures", type=Path)
+    for folder in ("figures", "stresses", "sheets"):
+        parser.add_argument(folder, type=Path)
     parser.add_argument("output")
     args = parser.parse_args()
     study = Study.read(args.config)
@@ -190,6 +188,8 @@ def main():
         json.loads(Path(args.records).read_text()),
         read_verdicts(args.verdicts),
         args.figures,
+        pd.read_csv(args.stresses),
+        args.sheets,
     )
     write_whole(args.output, html)
     print(f"report: {args.output}")

@@ -42,17 +42,36 @@ rule figures:
         " {input.mechanism} {output.folder} 2>&1 | tee {log}"
 
 
+rule stresses:
+    input:
+        data=[file for dataset in study.datasets.values() for file in study.prepared(dataset)],
+        code=["analysis/stresses.py", "analysis/style.py"],
+    output:
+        table=f"{study.folder}/stresses.csv",
+        sheets=report(
+            directory(f"{study.folder}/contact"),
+            patterns=["{name}.png"],
+            category="Stressed datasets",
+        ),
+    log:
+        f"{study.folder}/logs/stresses.log",
+    shell:
+        "python -m analysis.stresses {study.json:q} {output} 2>&1 | tee {log}"
+
+
 rule report:
     input:
+        stresses=rules.stresses.output.table,
+        sheets=rules.stresses.output.sheets,
         table=rules.collect.output.table,
         records=rules.collect.output.records,
         verdicts=rules.verdicts.output,
         figures=rules.figures.output.folder,
-        code=["analysis/report.py", "analysis/report.html.j2"],
+        code=["analysis/report.py", "analysis/report.html.j2", "analysis/stresses.py"],
     output:
         report(f"{study.folder}/report.html", category="Report", caption="captions/report.rst"),
     log:
         f"{study.folder}/logs/report.log",
     shell:
         "python -m analysis.report {study.json:q} {input.table} {input.records} {input.verdicts}"
-        " {input.figures} {output} 2>&1 | tee {log}"
+        " {input.figures} {input.stresses} {input.sheets} {output} 2>&1 | tee {log}"
