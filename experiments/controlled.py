@@ -1,7 +1,8 @@
 """Controlled images: textured blobs whose every knob is exact.
 
 Objects have wavy outlines (rougher and overlapping ones by knob), the image has texture in
-foreground and background, limited contrast and sensor noise. The number of foreground pixels is the asked-for one to the pixel.
+foreground and background, limited contrast and sensor noise. The number of
+foreground pixels is the asked-for one to the pixel.
 """
 
 import numpy as np

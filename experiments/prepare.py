@@ -39,19 +39,27 @@ def controlled_scenes(study, dataset, knobs, seed):
     }
 
 
-def windows(study, dataset, knobs):
+def read_source(dataset):
+    """{split: {stem: (image, mask)}} of a real dataset, None for generated images."""
+    if dataset.controlled:
+        return None
+    source = prepared.read(dataset.folder, dataset.masks)
+    return {
+        split: {stem: (source.image(stem), source.mask(stem)) for stem in sorted(stems)}
+        for split, stems in source.split.items()
+    }
+
+
+def windows(study, dataset, knobs, source):
     """{split: [(stem, make)]}; make(fraction) cuts a window of a real image and its mask.
 
     They are the same for every seed, so that the test images are.
     """
-    source = prepared.read(dataset.folder, dataset.masks)
-    stems = {split: sorted(source.split[split]) for split in SPLITS}
-    arrays = {s: (source.image(s), source.mask(s)) for split in SPLITS for s in stems[split]}
-    grey = all(image.ndim == 2 for image, _ in arrays.values())
+    grey = all(image.ndim == 2 for items in source.values() for image, _ in items.values())
     place = {k: knobs[k] for k in ("size", "fraction") if k in knobs}
 
-    def maker(stem, again):
-        image, mask = arrays[stem]
+    def maker(split, stem, again):
+        image, mask = source[split][stem]
         if image.ndim == 2 and not grey:
             image = np.repeat(image[..., None], 3, axis=2)
         key = stable_seed(dataset.name, place, stem, again)
@@ -61,19 +69,20 @@ def windows(study, dataset, knobs):
         )
 
     def makers(split):
+        stems = list(source[split])
         for i in range(getattr(dataset, split)):
-            stem, again = stems[split][i % len(stems[split])], i // len(stems[split])
-            yield f"{stem}-{again}", maker(stem, again)
+            stem, again = stems[i % len(stems)], i // len(stems)
+            yield f"{stem}-{again}", maker(split, stem, again)
 
     return {split: list(makers(split)) for split in SPLITS}
 
 
-def scenes(study, dataset, knobs, seed):
+def scenes(study, dataset, knobs, seed, source):
     """{split: [(stem, image, mask)]} before blur and noise, and with the true labels."""
     drawn = (
         controlled_scenes(study, dataset, knobs, seed)
         if dataset.controlled
-        else windows(study, dataset, knobs)
+        else windows(study, dataset, knobs, source)
     )
     return {split: with_absence(dataset, split, makers, knobs) for split, makers in drawn.items()}
 
@@ -108,11 +117,15 @@ def with_absence(dataset, split, makers, knobs):
     return shown
 
 
-def prepare(study, dataset, stress_name, seed):
-    """Write the folder of one cell; returns what was measured on it."""
+def prepare(study, dataset, stress_name, seed, source=None):
+    """Write the folder of one cell; returns what was measured on it.
+
+    source: `read_source` of the dataset, where many cells are made of it.
+    """
+    source = source or read_source(dataset)
     knobs = dict(study.stresses(dataset.name)[stress_name])
     samples = {}
-    for split, items in scenes(study, dataset, knobs, seed).items():
+    for split, items in scenes(study, dataset, knobs, seed, source).items():
         samples[split] = []
         for stem, image, mask in items:
             if "blur" in knobs:
@@ -148,8 +161,8 @@ def prepare(study, dataset, stress_name, seed):
     if asked and abs(reached / asked - 1) > REACH:
         raise ValueError(
             f"dataset {dataset.name!r}, fraction {knobs['fraction']}: windows of "
-            f"{study.image_size} pixels reach {reached:.3g} on average; allowed: a fraction that the images have (each "
-            "dataset can have its own: 'values: {DATASET: [...]}')"
+            f"{study.image_size} pixels reach {reached:.3g} on average; allowed: a fraction that "
+            "the images have (each dataset can have its own: 'values: {DATASET: [...]}')"
         )
     info = {
         "title": f"{dataset.name}, stress {stress_name}, seed {seed}",
@@ -167,18 +180,23 @@ def main():
     args = parser.parse_args()
     study = Study.read(args.config)
     dataset = study.datasets[args.dataset]
-    for name in study.stresses(dataset.name):
-        for seed in study.seeds:
-            try:
-                measured = prepare(study, dataset, name, seed)
-            except ValueError as error:
-                raise SystemExit(f"dicebench: {error}") from None
-        print(
-            f"prepared {args.dataset} {name}: {len(study.seeds)} seeds, "
-            f"foreground {measured['foreground_fraction']['train']:.4f}, "
-            f"labels agree {measured['label_agreement']:.3f}",
-            flush=True,
-        )
+    try:
+        source = read_source(dataset)
+        for name in study.stresses(dataset.name):
+            for seed in study.seeds:
+                measured = prepare(study, dataset, name, seed, source)
+            say(study, dataset, name, measured)
+    except ValueError as error:
+        raise SystemExit(f"dicebench: {error}") from None
+
+
+def say(study, dataset, name, measured):
+    print(
+        f"prepared {dataset.name} {name}: {len(study.seeds)} seeds, "
+        f"foreground {measured['foreground_fraction']['train']:.4f}, "
+        f"labels agree {measured['label_agreement']:.3f}",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -25,22 +25,28 @@ def window(rng, image, mask, side, size="large", fraction=None):
     Without `fraction` the window lies round an object, where there is one; with it, where the
     share of foreground comes nearest to it (the same objects at the same scale, with more or
     less background); with 0, where there is none, and LookupError if there is no such place.
-    `size: small` shows four such windows of the image side by side, each at half the scale: the
-    same fraction of smaller objects. `mixed` shows the left half of one window at full scale and
-    two windows at half of it on the right.
+    `size: small` shows four windows of the image at half the scale, that one and others of a
+    fraction as near as can be: as much foreground in smaller objects. `mixed` shows the left half
+    of that window at full scale and two windows at half of it on the right.
     """
+    first = _cut(rng, image, mask, side, fraction)
     if size == "large":
-        return _cut(rng, image, mask, side, fraction)
-    left = _column([_halved(*_cut(rng, image, mask, side, fraction)) for _ in range(2)])
-    if size == "mixed":
-        right = left
-        left = [array[:, : side // 2] for array in _cut(rng, image, mask, side, fraction)]
-    else:
-        right = _column([_halved(*_cut(rng, image, mask, side, fraction)) for _ in range(2)])
+        return first
+
+    def another():
+        try:
+            return _cut(rng, image, mask, side, first[1].mean())
+        except LookupError:
+            return first
+
+    left = first[0][:, : side // 2], first[1][:, : side // 2]
+    if size == "small":
+        left = _column(_halved(*first), _halved(*another()))
+    right = _column(_halved(*another()), _halved(*another()))
     return tuple(np.concatenate(pair, axis=1) for pair in zip(left, right, strict=True))
 
 
-def _column(tiles):
+def _column(*tiles):
     return [np.concatenate(arrays) for arrays in zip(*tiles, strict=True)]
 
 
