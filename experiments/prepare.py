@@ -56,7 +56,8 @@ def windows(study, dataset, knobs, source):
     They are the same for every seed, so that the test images are.
     """
     grey = all(image.ndim == 2 for items in source.values() for image, _ in items.values())
-    place = {k: knobs[k] for k in ("size", "fraction") if k in knobs}
+    # Without the size: small objects are shown beside the same first window.
+    place = {k: knobs[k] for k in ("fraction",) if k in knobs}
 
     def maker(split, stem, again):
         image, mask = source[split][stem]
