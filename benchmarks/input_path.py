@@ -134,7 +134,7 @@ def main():
     lines = [
         f"{note}, albumentations {A.__version__}.",
         "",
-        f"{options.images} grey images, {options.workers} worker processes of the plain",
+        f"{options.images} grey images, {options.steps} steps, {options.workers} processes of the plain",
         f"loader. Goal: at least {GOAL_RATIO} times the plain path, under {GOAL_WAIT:.0%} of a",
         "step waiting.",
         "",
