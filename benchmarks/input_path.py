@@ -134,8 +134,8 @@ def main():
     lines = [
         f"{note}, albumentations {A.__version__}.",
         "",
-        f"{options.images} grey images, {options.steps} steps, {options.workers} processes of the plain",
-        f"loader. Goal: at least {GOAL_RATIO} times the plain path, under {GOAL_WAIT:.0%} of a",
+        f"{options.images} grey images, {options.steps} steps, {options.workers} processes of the",
+        f"plain loader. Goal: at least {GOAL_RATIO} times the plain path, under {GOAL_WAIT:.0%} of a",
         "step waiting.",
         "",
         "| side | batch | ours, images/s | plain, images/s | ratio (range of 5) | ours waits "
