@@ -135,8 +135,8 @@ def main():
         f"{note}, albumentations {A.__version__}.",
         "",
         f"{options.images} grey images, {options.steps} steps, {options.workers} processes of the",
-        f"plain loader. Goal: at least {GOAL_RATIO} times the plain path, under {GOAL_WAIT:.0%} of a",
-        "step waiting.",
+        f"plain loader. Goal: at least {GOAL_RATIO} times the plain path, under {GOAL_WAIT:.0%}",
+        "of a step waiting.",
         "",
         "| side | batch | ours, images/s | plain, images/s | ratio (range of 5) | ours waits "
         "| plain waits |",
