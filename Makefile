@@ -19,6 +19,7 @@ test: $(VENV)/test.ok
 
 bench: $(VENV)/test.ok
 	$(RUN) python -m benchmarks.losses
+	$(RUN) python -m benchmarks.input_path
 
 docs: $(VENV)/figures.ok
 	$(RUN) python -m analysis.losses_page

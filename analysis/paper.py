@@ -77,6 +77,7 @@ def main():
     for argument in ("config", "table", "controls", "records", "verdicts"):
         parser.add_argument(argument)
     parser.add_argument("figures", type=Path)
+    parser.add_argument("stresses")
     parser.add_argument("output", type=Path)
     args = parser.parse_args()
     study = Study.read(args.config)
@@ -87,6 +88,7 @@ def main():
         pd.read_csv(args.controls, dtype={"image": str, "threshold": str}),
         records,
         read_verdicts(args.verdicts),
+        pd.read_csv(args.stresses),
     )
     write(study, tables, records, args.figures, args.output)
     print(f"paper: {args.output}")

@@ -9,7 +9,7 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
-from analysis import claims, metrics, ranking, style, tables, tuning
+from analysis import claims, metrics, ranking, stresses, style, tables, tuning
 from analysis.verdicts import POOLED, REFERENCE, headline, read_verdicts
 from experiments.files import write_whole
 from experiments.plan import Study
@@ -155,18 +155,7 @@ def provenance(study, records):
     return lines
 
 
-def describe(study):
-    """(dataset, stress) -> what was measured on the images of the first seed."""
-    result = {}
-    for dataset in study.datasets:
-        for stress in study.stresses(dataset):
-            folder = study.data_folder(dataset, stress, study.seeds[0])
-            info = json.loads(Path(folder, "dataset.json").read_text())
-            result[dataset, stress] = info["measured"]
-    return result
-
-
-def all_tables(study, table, controls, records, verdicts):
+def all_tables(study, table, controls, records, verdicts, stressed):
     """Title -> frame, in the report's order; a table without rows is left out."""
     fixed = metrics.scores(tuning.fixed(study, table))
     found = {
@@ -183,13 +172,13 @@ def all_tables(study, table, controls, records, verdicts):
         ),
         "Learning rates: the whole grid, threshold 0.5": tables.learning_rates(table),
         "What each stress turned, on the images of the first seed": tables.stressed(
-            study, describe(study)
+            study, stressed
         ),
     }
     return {title: tables.written(frame) for title, frame in found.items() if len(frame)}
 
 
-def render(study, table, controls, records, verdicts, figures):
+def render(study, table, controls, records, verdicts, figures, stressed, sheets):
     """The report as HTML."""
     captions = json.loads((figures / "captions.json").read_text())
     drawn = [
@@ -205,6 +194,7 @@ def render(study, table, controls, records, verdicts, figures):
     ).get_template("report.html.j2")
     told = pages(study, verdicts, drawn)
     shown = {figure["name"] for page in told for figure in page["figures"]}
+    contact = json.loads((sheets / "captions.json").read_text())
     return template.render(
         study=study,
         pages=told,
@@ -212,7 +202,12 @@ def render(study, table, controls, records, verdicts, figures):
         others=[f for f in drawn if f["name"] not in shown and "experiment" in f],
         reference=style.name(REFERENCE),
         colours=style.VERDICT_COLOURS,
-        tables=all_tables(study, table, controls, records, verdicts),
+        tables=all_tables(study, table, controls, records, verdicts, stressed),
+        meanings=stresses.COLUMNS,
+        contact=[
+            a | {"name": n, "width": 100, "uri": embed(sheets / f"{n}.png")}
+            for n, a in contact.items()
+        ],
         provenance=provenance(study, records),
         columns=COLUMNS,
         missing=int(metrics.scores(table)["score_dice"].isna().sum()),
@@ -228,7 +223,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for argument in ("config", "table", "controls", "records", "verdicts"):
         parser.add_argument(argument)
-    parser.add_argument("figures", type=Path)
+    for folder in ("figures", "stresses", "sheets"):
+        parser.add_argument(folder, type=Path)
     parser.add_argument("output")
     args = parser.parse_args()
     study = Study.read(args.config)
@@ -239,6 +235,8 @@ def main():
         json.loads(Path(args.records).read_text()),
         read_verdicts(args.verdicts),
         args.figures,
+        pd.read_csv(args.stresses),
+        args.sheets,
     )
     write_whole(args.output, html)
     print(f"report: {args.output}")

@@ -47,21 +47,40 @@ rule figures:
         " {input.mechanism} {input.maps} {output.folder} 2>&1 | tee {log}"
 
 
+rule stresses:
+    input:
+        data=[file for dataset in study.datasets.values() for file in study.prepared(dataset)],
+        code=["analysis/stresses.py", "analysis/style.py"],
+    output:
+        table=f"{study.folder}/stresses.csv",
+        sheets=report(
+            directory(f"{study.folder}/contact"),
+            patterns=["{name}.png"],
+            category="Stressed datasets",
+        ),
+    log:
+        f"{study.folder}/logs/stresses.log",
+    shell:
+        "python -m analysis.stresses {study.json:q} {output} 2>&1 | tee {log}"
+
+
 rule report:
     input:
+        stresses=rules.stresses.output.table,
+        sheets=rules.stresses.output.sheets,
         table=rules.collect.output.table,
         controls=rules.controls.output,
         records=rules.collect.output.records,
         verdicts=rules.verdicts.output,
         figures=rules.figures.output.folder,
-        code=[f"analysis/{m}" for m in ("report.py", "tables.py", "report.html.j2")],
+        code=[f"analysis/{m}" for m in ("report.py", "tables.py", "stresses.py", "report.html.j2")],
     output:
         report(f"{study.folder}/report.html", category="Report", caption="captions/report.rst"),
     log:
         f"{study.folder}/logs/report.log",
     shell:
         "python -m analysis.report {study.json:q} {input.table} {input.controls} {input.records}"
-        " {input.verdicts} {input.figures} {output} 2>&1 | tee {log}"
+        " {input.verdicts} {input.figures} {input.stresses} {input.sheets} {output} 2>&1 | tee {log}"
 
 
 rule paper:
@@ -71,6 +90,7 @@ rule paper:
         records=rules.collect.output.records,
         verdicts=rules.verdicts.output,
         figures=rules.figures.output.folder,
+        stresses=rules.stresses.output.table,
         code=[f"analysis/{m}.py" for m in ("paper", "report", "tables")],
     output:
         directory(f"{study.folder}/paper"),
@@ -78,7 +98,7 @@ rule paper:
         f"{study.folder}/logs/paper.log",
     shell:
         "python -m analysis.paper {study.json:q} {input.table} {input.controls} {input.records}"
-        " {input.verdicts} {input.figures} {output} 2>&1 | tee {log}"
+        " {input.verdicts} {input.figures} {input.stresses} {output} 2>&1 | tee {log}"
 
 
 rule calibration:

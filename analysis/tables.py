@@ -206,22 +206,9 @@ def ranking(ranks):
     )
 
 
-def stressed(study, described):
-    """What each stress turned, as it was measured on the prepared images of the first seed."""
-    return pd.DataFrame(
-        [
-            {
-                "dataset": dataset,
-                "stress": stress,
-                "foreground, train": info["foreground_fraction"]["train"],
-                "test": info["foreground_fraction"]["test"],
-                "empty masks, train": info["empty_masks"]["train"],
-                "empty masks, test": info["empty_masks"]["test"],
-                "labels that agree": info["label_agreement"],
-            }
-            for (dataset, stress), info in described.items()
-        ]
-    )
+def stressed(study, measured):
+    """What each stress turned, as `analysis.stresses` measured it, of the first seed."""
+    return measured[measured["seed"] == study.seeds[0]].drop(columns="seed")
 
 
 def written(frame):

@@ -18,13 +18,42 @@ from experiments.datasets import DATASETS
 from losses import LOSSES, nearest
 
 KNOBS = {
-    "size": ("large", "objects: large; small (at half the scale or less); mixed (both)"),
+    "size": ("large", "objects: large; small; mixed (both); the foreground fraction is held"),
     "fraction": (None, "share of foreground pixels; null is the dataset's own"),
+    "absence": (0.0, "share of images without any foreground"),
+    "rough": (0.0, "generated objects' outlines: sd of fine waves, as a share of the radius"),
+    "overlap": (0.0, "share of generated objects that are laid across another one"),
     "blur": (0.0, "sigma in pixels of a Gaussian blur of every image"),
+    "image_noise": (0.0, "sd of the noise added to every image; white is 1"),
+    "missed": (0.0, "share of true objects that the training labels lack"),
+    "invented": (0.0, "false objects in the training labels, per true one"),
+    "overdraw": (0.0, "pixels by which training labels are drawn too large (< 0: too small)"),
+    "shift": (0.0, "pixels by which a training mask as a whole is moved, in any direction"),
     "jitter": (0.0, "sd in pixels of the displacement of the training labels' boundary"),
     "flips": (0.0, "share of training labels' pixels that are flipped"),
+    "flips_background": (0.0, "share of training labels' background that is called foreground"),
+    "flips_foreground": (0.0, "share of training labels' foreground that is called background"),
 }
 """Knob -> (value that leaves a dataset as it is, meaning)."""
+
+GENERATED_ONLY = ("rough", "overlap")
+RANGES = {
+    "fraction": {"low": 0, "high": 0.5, "above": True},
+    "absence": {"low": 0, "high": 1, "below": True},
+    "rough": {"low": 0, "high": 0.5},
+    "overlap": {"low": 0, "high": 1},
+    "blur": {"low": 0},
+    "image_noise": {"low": 0, "high": 1},
+    "missed": {"low": 0, "high": 1, "below": True},
+    "invented": {"low": 0},
+    "overdraw": {"low": -32, "high": 32},
+    "shift": {"low": 0},
+    "jitter": {"low": 0},
+    "flips": {"low": 0, "high": 0.5, "below": True},
+    "flips_background": {"low": 0, "high": 1, "below": True},
+    "flips_foreground": {"low": 0, "high": 1, "below": True},
+}
+"""What a knob that is a number may be."""
 
 SIZES = ("large", "small", "mixed")
 SPLITS = ("train", "val", "test")
@@ -32,6 +61,7 @@ DEVICES = ("auto", "cpu", "cuda")
 GROUPS = ("dataset", "loss", "seed")
 CONTROLLED = "controlled"
 CONTROLLED_FRACTION = 0.06
+OUTPUTS = ("runs.csv", "stresses.csv", "verdicts.csv", "report.html")
 
 
 def fingerprint(value):
@@ -136,19 +166,23 @@ class Dataset:
 def read_stress(knobs, place, dataset):
     """The knobs that differ from the dataset as it is, sorted: ((knob, value), ...)."""
     check.mapping(knobs, place, KNOBS)
-    if "size" in knobs:
-        check.choice(knobs["size"], f"{place}.size", SIZES)
-    if knobs.get("fraction") is not None:
-        check.number(knobs["fraction"], f"{place}.fraction", 0, 0.5, above=True)
-    for key in ("blur", "jitter"):
-        if key in knobs:
-            check.number(knobs[key], f"{place}.{key}", 0)
-    if "flips" in knobs:
-        check.number(knobs["flips"], f"{place}.flips", 0, 0.5, below=True)
+    for knob, value in knobs.items():
+        if knob == "size":
+            check.choice(value, f"{place}.size", SIZES)
+        elif value is not None or knob != "fraction":
+            check.number(value, f"{place}.{knob}", **RANGES[knob])
     own = {knob: neutral for knob, (neutral, _) in KNOBS.items()}
     if dataset.controlled:
         own["fraction"] = CONTROLLED_FRACTION
-    return tuple(sorted((k, v) for k, v in knobs.items() if v is not None and v != own[k]))
+    stress = tuple(sorted((k, v) for k, v in knobs.items() if v is not None and v != own[k]))
+    turned = dict(stress)
+    for knob in GENERATED_ONLY:
+        if knob in turned and not dataset.controlled:
+            check.refuse(f"{place}.{knob}", turned[knob], "0 for a dataset's images")
+    for knob in ("flips_background", "flips_foreground"):
+        if knob in turned and "flips" in turned:
+            check.refuse(f"{place}.{knob}", turned[knob], "0 beside 'flips', which flips both")
+    return stress
 
 
 def stress_name(stress):
@@ -322,7 +356,7 @@ class Study:
                 for label, knobs in self._some(value["levels"], f"{place}.levels").items()
             ]
         else:
-            knob = check.choice(value["knob"], f"{place}.knob", KNOBS)
+            knob = check.choice(value["knob"], f"{place}.knob", RANGES)
             hold = check.mapping(value.get("hold", {}), f"{place}.hold", KNOBS)
             values = value.get("values")
             if isinstance(values, dict):  # each dataset its own, where they cannot reach the same
@@ -330,7 +364,7 @@ class Study:
                 values = values[dataset.name]
             check.unique(values, f"{place}.values")
             for v in values:
-                check.number(v, f"{place}.values", 0)
+                check.number(v, f"{place}.values", **RANGES[knob])
             levels = [
                 Level(f"{v:g}", v, read_stress({**hold, knob: v}, f"{place}.values", dataset))
                 for v in values
@@ -399,7 +433,7 @@ class Study:
     @property
     def outputs(self):
         """The files that a study ends in; each record, so that a missing one is made again."""
-        ends = [f"{self.folder}/{name}" for name in ("runs.csv", "verdicts.csv", "report.html")]
+        ends = [f"{self.folder}/{name}" for name in OUTPUTS]
         return ends + [self.record(run) for run in self.runs]
 
     @property

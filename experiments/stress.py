@@ -1,17 +1,22 @@
 """Stresses: one knob of a dataset turned, all else equal; a pure function of (image, knob, seed).
 
-`window` cuts the scene (knobs `size` and `fraction`) out of an image of any dataset; `blur`,
-`jitter` and `flips` work on what was cut or generated. Labels are stressed in training only.
+`window` cuts the scene (knobs `size`, `fraction` and `absence`) out of an image of any dataset;
+`blur` and `image_noise` work on the image that was cut or generated, `corrupt` on its label.
+Labels are corrupted in training only. `posterior` is what label noise leaves to be known.
 """
 
 import cv2
 import numpy as np
 from scipy import ndimage
 
-SCALE = 0.5
-"""Of the images for `size: small`, and of one half of each for `size: mixed`."""
 STRIDE = 4
 """Pixels between the window positions that are weighed against each other."""
+
+
+TOUCHING = np.ones((3, 3), int)
+"""Pixels that touch at a side or a corner belong to one object."""
+TRIES = 100
+"""Places that are tried for an object that is made up."""
 
 
 def window(rng, image, mask, side, size="large", fraction=None):
@@ -19,26 +24,52 @@ def window(rng, image, mask, side, size="large", fraction=None):
 
     Without `fraction` the window lies round an object, where there is one; with it, where the
     share of foreground comes nearest to it (the same objects at the same scale, with more or
-    less background). `size: small` shows the image at half the scale; `mixed` shows the left
-    half at full scale and the right half at half of it.
+    less background); with 0, where there is none, and LookupError if there is no such place.
+    `size: small` shows four windows of the image at half the scale, that one and others of a
+    fraction as near as can be: as much foreground in smaller objects. `mixed` shows the left half
+    of that window at full scale and two windows at half of it on the right.
     """
-    if size == "mixed":
-        parts = [window(rng, image, mask, side, s, fraction) for s in ("large", "small")]
-        (left, left_mask), (right, right_mask) = parts
-        half = side // 2
-        return (
-            np.concatenate([left[:, :half], right[:, half:]], 1),
-            np.concatenate([left_mask[:, :half], right_mask[:, half:]], 1),
-        )
+    first = _cut(rng, image, mask, side, fraction)
+    if size == "large":
+        return first
+
+    def another():
+        try:
+            return _cut(rng, image, mask, side, first[1].mean())
+        except LookupError:
+            return first
+
+    left = first[0][:, : side // 2], first[1][:, : side // 2]
     if size == "small":
-        shape = [max(1, round(n * SCALE)) for n in mask.shape[::-1]]
-        image = cv2.resize(image, shape, interpolation=cv2.INTER_AREA)
-        share = cv2.resize(mask.astype(np.float32), shape, interpolation=cv2.INTER_AREA)
-        mask = (share >= 0.5).astype(np.uint8)
+        left = _column(_halved(*first), _halved(*another()))
+    right = _column(_halved(*another()), _halved(*another()))
+    return tuple(np.concatenate(pair, axis=1) for pair in zip(left, right, strict=True))
+
+
+def _column(*tiles):
+    return [np.concatenate(arrays) for arrays in zip(*tiles, strict=True)]
+
+
+def _cut(rng, image, mask, side, fraction):
     image, mask = _at_least(image, side), _at_least(mask, side)
     top, left = _position(rng, mask, side, fraction)
     cut = np.s_[top : top + side, left : left + side]
     return np.ascontiguousarray(image[cut]), np.ascontiguousarray(mask[cut])
+
+
+def _halved(image, mask):
+    """Both at half the scale; the mask keeps its fraction to the pixel (and one pixel at least).
+
+    A threshold on the coverage would make thin structures vanish or swell; the pixels that are
+    covered most are taken instead, and of equally covered ones those amid foreground.
+    """
+    height, width = (n // 2 for n in mask.shape)
+    image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    share = mask.reshape(height, 2, width, 2).mean((1, 3))
+    ranked = np.argsort(-share - 0.01 * ndimage.gaussian_filter(share, 1), axis=None, kind="stable")
+    half = np.zeros(height * width, np.uint8)
+    half[ranked[: max(round(share.sum()), int(mask.any()))]] = 1
+    return image, half.reshape(height, width)
 
 
 def _at_least(array, side):
@@ -65,6 +96,12 @@ def _position(rng, mask, side, fraction):
     share = (
         sums[y + side, x + side] - sums[y, x + side] - sums[y + side, x] + sums[y, x]
     ) / side**2
+    if fraction == 0:
+        free = np.argwhere(share == 0)
+        if not len(free):
+            raise LookupError(f"no window of {side} pixels is without foreground")
+        at = tuple(free[rng.integers(len(free))])
+        return y[at], x[at]
     away = np.where(share > 0, np.abs(np.log(np.maximum(share, 1e-9) / fraction)), 1e3)
     # One of the best positions, so that several windows of an image differ.
     best = np.argsort(away, axis=None, kind="stable")[: max(1, min(5, away.size // 10))]
@@ -77,6 +114,66 @@ def blur(image, sigma):
     return cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
 
 
+def image_noise(rng, image, sd):
+    """The image with Gaussian noise of `sd` (white is 1), clipped to what a pixel can hold."""
+    noisy = image + rng.normal(0, 255 * sd, image.shape)
+    return noisy.round().clip(0, 255).astype(np.uint8)
+
+
+def objects(mask):
+    """(H, W) numbers of the objects, 0 for background, and how many there are."""
+    return ndimage.label(mask, TOUCHING)
+
+
+def missed(rng, mask, rate):
+    """The mask less each object with probability `rate`."""
+    numbers, count = objects(mask)
+    kept = np.r_[False, rng.random(count) >= rate]
+    return kept[numbers].astype(np.uint8)
+
+
+def invented(rng, mask, rate):
+    """The mask with `rate` false objects per object: its own shapes, turned, where they fit.
+
+    A false object touches none that is there; one that fits nowhere is left out.
+    """
+    numbers, count = objects(mask)
+    boxes = ndimage.find_objects(numbers)
+    result = mask.copy()
+    wanted = int(rate * count + rng.random())
+    for number in rng.integers(count, size=wanted) if count else ():
+        shape = np.rot90(numbers[boxes[number]] == number + 1, rng.integers(4))
+        near = ndimage.binary_dilation(np.pad(shape, 1), TOUCHING)
+        room = np.pad(result, 1)
+        free = np.array(room.shape) - near.shape
+        if (free < 0).any():
+            continue
+        for y, x in rng.integers(0, free + 1, (TRIES, 2)):
+            there = np.s_[y : y + near.shape[0], x : x + near.shape[1]]
+            if not (room[there] & near).any():
+                result[y : y + shape.shape[0], x : x + shape.shape[1]] |= shape
+                break
+    return result
+
+
+def overdraw(rng, mask, pixels):
+    """The mask grown by `pixels` on every side, or shrunk where they are negative."""
+    if not mask.any() or mask.all():
+        return mask
+    if pixels > 0:
+        return (ndimage.distance_transform_edt(1 - mask) <= pixels).astype(np.uint8)
+    return (ndimage.distance_transform_edt(mask) > -pixels).astype(np.uint8)
+
+
+def shift(rng, mask, pixels):
+    """The mask moved by `pixels` in a random direction; what comes in repeats the edge."""
+    angle = rng.uniform(0, 2 * np.pi)
+    y, x = round(pixels * np.sin(angle)), round(pixels * np.cos(angle))
+    pad = [(max(y, 0), max(-y, 0)), (max(x, 0), max(-x, 0))]
+    padded = np.pad(mask, pad, mode="edge")
+    return padded[max(-y, 0) :, max(-x, 0) :][: mask.shape[0], : mask.shape[1]].copy()
+
+
 def jitter(rng, mask, sd):
     """The mask with its boundary displaced by a smooth random field of `sd` pixels."""
     if not mask.any() or mask.all():
@@ -86,6 +183,61 @@ def jitter(rng, mask, sd):
     return (signed + sd * field / field.std() > 0).astype(np.uint8)
 
 
-def flips(rng, mask, rate):
-    """The mask with each pixel flipped with probability `rate`."""
+def flips(rng, mask, background, foreground=None):
+    """The mask with each pixel flipped with the probability of its side (one for both)."""
+    rate = np.where(mask, background if foreground is None else foreground, background)
     return mask ^ (rng.random(mask.shape) < rate).astype(np.uint8)
+
+
+def flip_rates(knobs):
+    """(background, foreground): with what probability a pixel of either side is flipped."""
+    both = knobs.get("flips", 0.0)
+    return knobs.get("flips_background", both), knobs.get("flips_foreground", both)
+
+
+LABELS = {
+    "missed",
+    "invented",
+    "overdraw",
+    "shift",
+    "jitter",
+    "flips",
+    "flips_background",
+    "flips_foreground",
+}
+"""The knobs that corrupt training labels."""
+
+
+def corrupt(rng, mask, knobs):
+    """The training label of a true mask under its knobs: objects, outline, then pixels."""
+    label = mask
+    if "invented" in knobs:
+        label = invented(rng, mask, knobs["invented"])
+    if "missed" in knobs:
+        label = (label ^ mask) | missed(rng, mask, knobs["missed"])
+    for turn in (overdraw, shift, jitter):
+        if turn.__name__ in knobs:
+            label = turn(rng, label, knobs[turn.__name__])
+    if any(flip_rates(knobs)):
+        label = flips(rng, label, *flip_rates(knobs))
+    return label
+
+
+def posterior(mask, knobs):
+    """P(label = 1 | true mask) of each pixel, float64 (H, W), under label noise.
+
+    q = (1 - e1) v + e0 (1 - v), v = (1 - missed) mask; e0 and e1 are the probabilities with
+    which background and foreground are flipped. Exact for `missed` and the kinds of flips;
+    ValueError names any other knob of labels.
+    """
+    other = sorted(
+        LABELS & set(knobs) - {"missed", "flips", "flips_background", "flips_foreground"}
+    )
+    if other:
+        raise ValueError(
+            f"posterior: {other[0]!r} is not allowed; allowed: missed, flips, flips_background, "
+            "flips_foreground and the knobs of images"
+        )
+    background, foreground = flip_rates(knobs)
+    drawn = (1 - knobs.get("missed", 0.0)) * mask
+    return (1 - foreground) * drawn + background * (1 - drawn)

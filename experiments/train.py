@@ -20,7 +20,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
-import albumentations as A
 import cv2
 import numpy as np
 import torch
@@ -35,12 +34,32 @@ log = logging.getLogger("dicebench")
 CURVE_POINTS = 8
 EXAMPLES = 4
 """Test images whose probabilities are kept."""
+LARGE = 2**28
+"""Bytes above which a split's images are kept in a file and mapped instead of held in memory."""
 SAY_EVERY = 20.0
 """Seconds between lines about a run in progress."""
 
 
+def keep(arrays, shape, path):
+    """Arrays of one shape as one array; above LARGE bytes a file below `path`, mapped to memory.
+
+    The file is whole or not there; whoever comes second finds it, so that the processes that
+    train on a folder share its pages.
+    """
+    if np.prod(shape, dtype=np.int64) <= LARGE:
+        return np.stack(list(arrays))
+    if not path.exists():
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        mapped = np.lib.format.open_memmap(beside, "w+", np.uint8, shape)
+        for place, array in enumerate(arrays):
+            mapped[place] = array
+        mapped.flush()
+        os.replace(beside, path)
+    return np.load(path, mmap_mode="r")
+
+
 class Cell:
-    """The images and labels that all losses of a (dataset, stress, seed) share."""
+    """The images and labels that all losses of a (dataset, stress, seed) share, decoded once."""
 
     def __init__(self, folder):
         data = prepared.read(folder)
@@ -48,8 +67,15 @@ class Cell:
 
         def load(split):
             stems = data.split[split]
-            images = np.stack([data.image(s) for s in stems])
-            masks = np.stack([data.mask(s) for s in stems])
+            first = data.image(stems[0])
+            place = f"{self.content[:16]}-{split}"
+            images, masks = (
+                keep(map(read, stems), (len(stems), *shape), data.folder / f"{place}-{name}.npy")
+                for name, read, shape in (
+                    ("images", data.image, first.shape),
+                    ("masks", data.mask, first.shape[:2]),
+                )
+            )
             return stems, images if images.ndim == 4 else images[..., None], masks
 
         stems, self.images, self.masks = load("train")
@@ -84,32 +110,38 @@ def to_tensor(images, device):
     return tensor.contiguous(memory_format=torch.channels_last)
 
 
-def augmentation(enabled):
-    """Flips and quarter turns: they leave pixels as they are, and the foreground's share."""
-    turns = [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5), A.RandomRotate90(p=0.5)]
-    return A.Compose(turns if enabled else [], additional_targets={"maps": "mask"})
+def turned(arrays, element):
+    """(N, H, W, ...) under an element 0 to 7 of the square's symmetries: a view of the same pixels.
+
+    Quarter turns (element % 4), then mirrored from 4 on: they leave the foreground's share.
+    """
+    arrays = np.rot90(arrays, element % 4, axes=(1, 2))
+    return arrays[:, :, ::-1] if element >= 4 else arrays
 
 
 def batches(cell, run, maps=None):
-    """Steps of (image number, augmented image, mask and maps): the cell's, whatever the loss.
+    """Steps of (image numbers, images, masks, maps): the cell's, whatever the loss.
 
     maps: what the loss has computed of each training mask, (N, H, W, K); turned like the mask.
+    Array operations on what was decoded once: for small images a transform's call per image
+    takes longer than the pixels do.
     """
-    rng = np.random.default_rng(stable_seed("order", *run.cell))
-    transform = augmentation(run.training.augment)
+    training = run.training
+    order_rng = np.random.default_rng(stable_seed("order", *run.cell))
+    turn_rng = np.random.default_rng(stable_seed("augment", *run.cell))
+    parts = [cell.images, cell.masks] + ([] if maps is None else [maps])
     order = []
-    for step in range(run.training.steps):
-        while len(order) < run.training.batch_size:
-            order += rng.permutation(len(cell.images)).tolist()
-        picked, order = order[: run.training.batch_size], order[run.training.batch_size :]
-        samples = []
-        for place, index in enumerate(picked):
-            transform.set_random_seed(stable_seed("augment", *run.cell, step, place) % 2**32)
-            sample = {"image": cell.images[index], "mask": cell.masks[index]}
-            if maps is not None:
-                sample["maps"] = maps[index]
-            samples.append((index, transform(**sample)))
-        yield step, samples
+    for _ in range(training.steps):
+        while len(order) < training.batch_size:
+            order += order_rng.permutation(len(cell.images)).tolist()
+        picked, order = np.array(order[: training.batch_size]), order[training.batch_size :]
+        elements = turn_rng.integers(8, size=len(picked)) if training.augment else picked * 0
+        batch = [np.empty((len(picked), *part.shape[1:]), part.dtype) for part in parts]
+        for element in np.unique(elements):
+            places = np.flatnonzero(elements == element)
+            for whole, part in zip(batch, parts, strict=True):
+                whole[places] = turned(part[picked[places]], element)
+        yield picked, *batch, *([None] if maps is None else [])
 
 
 @torch.no_grad()
@@ -136,14 +168,12 @@ def fit(model, loss_fn, cell, run, device, say):
     if hasattr(loss_fn, "maps"):  # distances and the like: once per image, not per step
         masks = torch.from_numpy(cell.masks[:, None]).float()
         maps = loss_fn.maps(masks).permute(0, 2, 3, 1).numpy()
-    for step, samples in batches(cell, run, maps):
-        images = to_tensor(np.stack([s["image"] for _, s in samples]), device)
-        masks = np.stack([s["mask"] for _, s in samples])[:, None]
-        target = torch.from_numpy(masks).to(device, torch.float32)
+    for step, (_, images, masks, turned_maps) in enumerate(batches(cell, run, maps)):
+        images = to_tensor(images, device)
+        target = torch.from_numpy(masks[:, None]).to(device, torch.float32)
         extra = {}
         if maps is not None:
-            turned = np.stack([s["maps"] for _, s in samples])
-            extra["maps"] = torch.from_numpy(turned).permute(0, 3, 1, 2).to(device)
+            extra["maps"] = torch.from_numpy(turned_maps).permute(0, 3, 1, 2).to(device)
         if hasattr(loss_fn, "set_progress"):
             loss_fn.set_progress(step / training.steps)
         with torch.autocast(device, enabled=amp):

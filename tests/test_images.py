@@ -1,6 +1,7 @@
 """Controlled images, stresses and the prepared layout."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -172,3 +173,152 @@ def test_a_fraction_out_of_reach_is_refused(tiny, in_tmp):
     study = Study(tiny)
     with pytest.raises(ValueError, match=r"'own', fraction 0\.03: .*reach"):
         prepare.prepare(study, study.datasets["own"], "fraction-0.03_size-small", 0)
+
+
+BASE = {"size": "small"}
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+READ = {}
+"""Real datasets by folder, read once."""
+LABEL_KNOBS = {
+    "missed": 0.4,
+    "invented": 1.0,
+    "overdraw": -1,
+    "shift": 3,
+    "jitter": 2,
+    "flips": 0.2,
+    "flips_background": 0.2,
+    "flips_foreground": 0.2,
+}
+
+
+def stressed(tiny, source, knobs, seed=0):
+    """{split: (images, true masks, labels)} of one cell, and the content hash."""
+    tiny["datasets"] = {"d": {**source, "train": 16, "val": 4, "test": 6}}
+    tiny["image_size"] = 64
+    tiny["experiments"] = {"e": {"levels": {"x": knobs}}}
+    study = Study(tiny)
+    (name,) = study.stresses("d")
+    dataset = study.datasets["d"]
+    if dataset.folder not in READ:
+        READ[dataset.folder] = prepare.read_source(dataset)
+    prepare.prepare(study, dataset, name, seed, READ[dataset.folder])
+    data = prepared.read(study.data_folder("d", name, seed))
+    clean = "masks_clean" if (data.folder / "masks_clean").is_dir() else "masks"
+    return {
+        split: [
+            np.stack([read(stem) for stem in stems])
+            for read in (data.image, lambda s: data.mask(s, clean), data.mask)
+        ]
+        for split, stems in data.split.items()
+    }, data.info["content"]
+
+
+@pytest.fixture(params=["controlled", "dsb2018"])
+def source(request):
+    if request.param == "controlled":
+        return {"source": "controlled"}
+    if not (SHARED / request.param).is_dir():
+        pytest.skip("no shared data")
+    return {"folder": str(SHARED / request.param)}
+
+
+@pytest.mark.parametrize("knob", LABEL_KNOBS)
+def test_a_knob_of_labels_leaves_all_else_as_it_is(tiny, in_tmp, source, knob):
+    plain, _ = stressed(tiny, source, BASE)
+    turned, content = stressed(tiny, source, BASE | {knob: LABEL_KNOBS[knob]})
+    _, same = stressed(tiny, source, BASE | {knob: LABEL_KNOBS[knob]})
+    assert content == same
+    for split in plain:
+        assert (turned[split][0] == plain[split][0]).all()  # images
+        assert (turned[split][1] == plain[split][1]).all()  # true masks
+        changed = (turned[split][2] != plain[split][2]).any()
+        assert changed == (split == "train")
+    label, true = turned["train"][2].astype(int), plain["train"][1].astype(int)
+    wrong = {1: (label > true).any(), -1: (label < true).any()}
+    allowed = {"missed": -1, "invented": 1, "overdraw": -1}
+    allowed |= {"flips_background": 1, "flips_foreground": -1}
+    if knob in allowed:
+        assert wrong[allowed[knob]]
+        assert not wrong[-allowed[knob]]
+
+
+@pytest.mark.parametrize(("knob", "value"), [("blur", 2), ("image_noise", 0.1)])
+def test_a_knob_of_images_leaves_labels_as_they_are(tiny, in_tmp, source, knob, value):
+    plain, _ = stressed(tiny, source, BASE)
+    turned, content = stressed(tiny, source, BASE | {knob: value})
+    assert stressed(tiny, source, BASE | {knob: value})[1] == content
+    for split in plain:
+        assert (turned[split][0] != plain[split][0]).any()
+        for masks in (1, 2):
+            assert (turned[split][masks] == plain[split][masks]).all()
+
+
+def test_absence_is_an_exact_share_and_leaves_the_other_images(tiny, in_tmp, source):
+    plain, _ = stressed(tiny, source, {})
+    turned, _ = stressed(tiny, source, {"absence": 0.25})
+    for split in plain:
+        without = ~turned[split][1].any((1, 2))
+        assert without.sum() == round(0.25 * len(without))
+        for before, after in zip(plain[split], turned[split], strict=True):
+            assert (before[~without] == after[~without]).all()
+
+
+def test_smaller_objects_at_the_same_fraction(tiny, in_tmp, source):
+    large, _ = stressed(tiny, source, {})
+    small, _ = stressed(tiny, source, {"size": "small"})
+
+    def sizes(masks):
+        return np.concatenate([np.bincount(stress.objects(m)[0].ravel())[1:] for m in masks])
+
+    assert small["train"][1].mean() == pytest.approx(large["train"][1].mean(), rel=0.02)
+    assert np.median(sizes(small["train"][1])) < 0.5 * np.median(sizes(large["train"][1]))
+
+
+@pytest.mark.parametrize("knobs", [{"rough": 0.2}, {"overlap": 1.0}])
+def test_outlines_and_overlap_keep_the_fraction(knobs):
+    plain = [controlled.scene(rng(i), 64, 0.2, "large")[1] for i in range(10)]
+    turned = [controlled.scene(rng(i), 64, 0.2, "large", **knobs)[1] for i in range(10)]
+    assert [m.sum() for m in turned] == [m.sum() for m in plain]
+
+    def edge(masks):
+        return sum((m & ~ndimage.binary_erosion(m)).sum() for m in masks)
+
+    if "rough" in knobs:
+        assert edge(turned) > 1.1 * edge(plain)
+    else:
+        assert sum(stress.objects(m)[1] for m in turned) < sum(stress.objects(m)[1] for m in plain)
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"flips": 0.2},
+        {"flips_background": 0.1},
+        {"flips_background": 0.1, "flips_foreground": 0.4},
+        {"missed": 0.3, "flips": 0.1},
+    ],
+)
+def test_the_posterior_is_what_labels_come_to(knobs):
+    _, mask = controlled.scene(rng(), 64, 0.1, "small")
+    source, n = rng(1), 2000
+    mean = sum(stress.corrupt(source, mask, knobs).astype(float) for _ in range(n)) / n
+    q = stress.posterior(mask, knobs)
+    assert np.abs(mean - q).max() < 5 * 0.5 / np.sqrt(n)
+    for side in (0, 1):
+        assert mean[mask == side].mean() == pytest.approx(q[mask == side].mean(), abs=0.01)
+
+
+def test_the_posterior_refuses_what_it_does_not_know():
+    with pytest.raises(ValueError, match="'jitter' is not allowed"):
+        stress.posterior(np.ones((4, 4), np.uint8), {"jitter": 1})
+
+
+def test_overdrawn_and_shifted_masks_by_hand():
+    mask = np.zeros((16, 16), np.uint8)
+    mask[5:10, 6:11] = 1
+    assert stress.overdraw(rng(), mask, -1).sum() == 9
+    assert stress.overdraw(rng(), mask, 1).sum() == 25 + 20
+    moved = stress.shift(rng(), mask, 3)
+    assert moved.sum() == 25
+    step = ndimage.center_of_mass(moved) - np.array(ndimage.center_of_mass(mask))
+    assert np.hypot(*step) == pytest.approx(3, abs=0.71)

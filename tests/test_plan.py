@@ -90,6 +90,13 @@ def test_seeds_are_the_same_in_every_process():
         ({"experiments": {"e": {"levels": {"a": {"size": "tiny"}}}}}, ["'tiny'", "large, small"]),
         ({"experiments": {"e": {"levels": {}, "knob": "flips"}}}, ["either"]),
         ({"experiments": {"e": {"levels": {"a": {"hue": 1}}}}}, ["'hue'", "blur"]),
+        ({"experiments": {"e": {"levels": {"a": {"missed": 1}}}}}, ["a.missed", "below 1"]),
+        ({"experiments": {"e": {"levels": {"a": {"shift": "2"}}}}}, ["a.shift", "'2'"]),
+        ({"experiments": {"e": {"levels": {"a": {"overdraw": -40}}}}}, ["overdraw", "-40"]),
+        (
+            {"experiments": {"e": {"levels": {"a": {"flips": 0.1, "flips_background": 0.1}}}}},
+            ["flips_background", "beside 'flips'"],
+        ),
     ],
 )
 def test_what_cannot_be_meant_is_refused(tiny, change, words):
