@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from analysis import claims, metrics, statistics, tuning
 from experiments.files import write_whole
@@ -69,7 +70,8 @@ def rates(study, table, comparisons=COMPARISONS):
     """A row per claim, dataset, loss, n and planted effect: how often each verdict came out.
 
     false: the verdict says the opposite of what was planted. covered: the interval contains what
-    was planted. Each p is multiplied by the number of claims, which corrects at least as much as
+    was planted. detectable: the least effect that 90% of the comparisons would have called
+    supported. Each p is multiplied by the number of claims, which corrects at least as much as
     a study's Holm correction does.
     """
     scored = metrics.scores(tuning.fixed(study, table))
@@ -83,6 +85,7 @@ def rates(study, table, comparisons=COMPARISONS):
                 for n in sizes:
                     rng = np.random.default_rng(0)
                     null = [compare(rng, terms, n) for _ in range(comparisons)]
+                    least = detectable(null, claim.smallest, n, len(trained))
                     for planted in PLANTED:
                         found = [plant(estimated, planted) for estimated in null]
                         rows.append(
@@ -93,11 +96,23 @@ def rates(study, table, comparisons=COMPARISONS):
                                 "n": n,
                                 "planted": planted,
                                 "smallest": claim.smallest,
+                                "detectable": least,
                                 **_count(found, claim.smallest, planted, n, len(trained)),
                             }
                         )
                 print(f"{name} ({dataset}), {loss}: {len(sizes)} sizes", flush=True)
     return pd.DataFrame(rows)
+
+
+def detectable(null, smallest, n, comparisons):
+    """The effect that a share POWER of A/A comparisons would have found, had it been there.
+
+    An estimate v with standard error s is called supported from
+    v >= smallest + t s, t the quantile of Student's at 1 - 0.025 / comparisons.
+    """
+    t = stats.t.ppf(1 - (1 - statistics.LEVEL) / 2 / comparisons, n - 1)
+    needed = [smallest + t * e.error - e.value for e in null]
+    return float(np.quantile(needed, POWER))
 
 
 def _count(found, smallest, planted, n, claims_):

@@ -428,6 +428,12 @@ def test_a_loss_against_itself_is_rarely_found_different(many_seeds):
     assert null["covered"].sum() / null["comparisons"].sum() >= 0.93
     strong = found[(found["planted"] == 0.3) & (found["n"] == 6) & (found["claim"] == "imbalance")]
     assert (strong["supported"] / strong["comparisons"] >= 0.9).all()
+    # What is said to be detectable is found that often, and little less is not.
+    enough = found[(found["planted"] > found["detectable"]) & (found["claim"] != "threshold")]
+    assert len(enough)
+    assert (enough["supported"] / enough["comparisons"] >= 0.9).all()
+    less = found[(found["planted"] < found["detectable"]) & (found["claim"] != "threshold")]
+    assert (less["supported"] / less["comparisons"] < 0.9).all()
     needed = calibration.sizes_needed(found)
     assert needed.loc[needed["planted"] == 0.3, "n"].min() <= 6
 
