@@ -338,56 +338,91 @@ def curves(study, records, dataset):
 
 
 def overview(study, verdicts):
-    """Every claim's estimate and interval, for each loss, against the smallest that matters."""
+    """Every claim's estimate and interval against the smallest difference that matters.
+
+    A panel per claim: a row per loss, or, where there are several datasets, a row per dataset
+    with the losses beside each other.
+    """
     found = claims.load()
-    trained = verdicts[(verdicts["level"] != "mechanism") & (verdicts["rate"] == "fixed")]
-    shown = trained[trained["threshold"] == "0.5"]
-    groups = list(shown[["claim", "dataset"]].drop_duplicates().itertuples(index=False))
-    columns = min(2, len(groups))
-    lines = -(-len(groups) // columns)
-    losses = list(dict.fromkeys(shown["loss"]))
-    height = (0.17 * len(losses) + 0.62) * lines + 0.2
-    figure, axes = plt.subplots(lines, columns, figsize=(style.WIDTH, height), squeeze=False)
+    trained = verdicts[
+        (verdicts["level"] != "mechanism")
+        & (verdicts["rate"] == "fixed")
+        & verdicts["estimate"].notna()
+    ]
+    names = list(dict.fromkeys(trained["claim"]))
+    losses = [loss for loss in study.losses if loss in set(trained["loss"])]
+    datasets = list(dict.fromkeys(trained["dataset"]))
+    many = len(datasets) > 1
+    marks = [("0.5", "full")] if many else [("0.5", "full"), ("tuned", "none")]
+    rows = datasets if many else losses
+    lines = -(-len(names) // 2)
+    height = (0.06 * len(losses) + 0.12 if many else 0.17) * len(rows) + 0.62
+    figure, axes = plt.subplots(
+        lines, min(2, len(names)), figsize=(style.WIDTH, height * lines + 0.4), squeeze=False
+    )
     looks = style.looks(study.losses)
-    for axis, group in zip(axes.flat, groups, strict=False):
-        rows = trained[(trained["claim"] == group.claim) & (trained["dataset"] == group.dataset)]
-        claim = found[group.claim][0]
+    for axis, name in zip(axes.flat, names, strict=False):
+        claim = found[name][0]
         axis.axvline(0, color="0.8", linewidth=0.8, zorder=0)
         axis.axvline(claim.smallest, color="0.4", linewidth=0.8, linestyle=":", zorder=0)
-        for i, loss in enumerate(losses):
-            for threshold, dy, face in (("0.5", -0.14, None), ("tuned", 0.16, "white")):
-                row = rows[(rows["loss"] == loss) & (rows["threshold"] == threshold)].iloc[0]
-                if np.isnan(row["estimate"]):
-                    continue
-                spread = [[row["estimate"] - row["low"]], [row["high"] - row["estimate"]]]
-                axis.errorbar(
-                    row["estimate"],
-                    i + dy,
-                    xerr=np.nan_to_num(np.clip(spread, 0, None)),
-                    elinewidth=0.9,
-                    **{**looks[loss], "linestyle": "none"},
-                    markerfacecolor=face or looks[loss]["color"],
-                )
-        at_half = rows[rows["threshold"] == "0.5"].set_index("loss")
-        labels = [
-            style.name(loss)
-            + ("" if row["n"] == row["planned"] else f"\n({row['n']} of {row['planned']})")
-            for loss, row in at_half.loc[losses].iterrows()
+        shown = trained[trained["claim"] == name].set_index(["dataset", "loss", "threshold"])
+        drawn = [
+            (row, (dataset, loss, threshold), fill)
+            for row, label in enumerate(rows)
+            for dataset in datasets
+            for loss in losses
+            for threshold, fill in marks
+            if label in (dataset, loss) and (dataset, loss, threshold) in shown.index
         ]
-        axis.set_yticks(range(len(losses)), labels)
-        axis.set_ylim(len(losses) - 0.4, -0.6)
+        for row, key, fill in drawn:
+            verdict, loss = shown.loc[key], key[1]
+            place = losses.index(loss) if many else marks.index((key[2], fill))
+            of = len(losses) if many else 2
+            axis.errorbar(
+                verdict["estimate"],
+                row + (place - (of - 1) / 2) * 0.7 / of,
+                xerr=np.nan_to_num(
+                    [
+                        [max(0, verdict["estimate"] - verdict["low"])],
+                        [max(0, verdict["high"] - verdict["estimate"])],
+                    ]
+                ),
+                elinewidth=0.9,
+                fillstyle=fill,
+                **{**looks[loss], "linestyle": "none"},
+            )
+        missing = {
+            rows[row] for row, key, _ in drawn if shown.loc[key]["n"] < shown.loc[key]["planned"]
+        }
+        labels = [label if many else style.name(label) for label in rows]
+        axis.set_yticks(
+            range(len(rows)),
+            [f"{v} (incomplete)" if r in missing else v for r, v in zip(rows, labels, strict=True)],
+        )
+        axis.set_ylim(len(rows) - 0.4, -0.6)
         axis.set_xlabel(f"difference in {claim.unit}", labelpad=1)
-        where = f" ({group.dataset})" if len(study.datasets) > 1 else ""
-        axis.set_title(f"{claim.title}{where}", loc="left", fontweight="bold", fontsize=7.5)
-    for axis in axes.flat[len(groups) :]:
+        axis.set_title(claim.title, loc="left", fontweight="bold", fontsize=7.5)
+    for axis in axes.flat[len(names) :]:
         axis.set_visible(False)
-    n = int(shown.loc[shown["dataset"] != POOLED, "n"].max()) if len(shown) else 0
+    if many:
+        handles = [
+            plt.Line2D([], [], label=style.name(v), **{**looks[v], "linestyle": "none"})
+            for v in losses
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=6)
+    n = int(trained.loc[trained["dataset"] != POOLED, "n"].max())
     caption = (
         "Every claim's estimate for each loss against cross-entropy, counted so that to the right "
-        "is as the claim says. Filled: threshold 0.5; open: threshold tuned on validation. Dotted: "
-        "the smallest difference that matters; an interval wholly to its right supports the claim, "
-        f"one wholly to its left contradicts it. {INTERVAL}; up to {n} paired seeds each. For the "
-        "tuned threshold's claim cross-entropy is at its tuned threshold throughout."
+        "is as the claim says. "
+        + (
+            "Threshold 0.5. "
+            if many
+            else "Filled: threshold 0.5; open: threshold tuned on validation. "
+        )
+        + "Dotted: the smallest difference that matters; an interval wholly to its right supports "
+        "the claim, one wholly to its left contradicts it, but for the correction for the number "
+        f"of comparisons. {INTERVAL}; up to {n} paired seeds each. For the tuned threshold's claim "
+        "cross-entropy is at its tuned threshold throughout."
     )
     return figure, caption
 
@@ -486,7 +521,7 @@ def draw(study, table, records, verdicts, measured, maps, folder):
     for claim, made in mechanism.FIGURES.items():
         keep(f"mechanism_{claim}", "mechanism", made(measured), claim=claim)
     keep("mechanism_maps", "maps", mechanism.maps(maps))
-    if (verdicts["level"] != "mechanism").any():
+    if verdicts.loc[verdicts["level"] != "mechanism", "estimate"].notna().any():
         keep("verdicts", "overview", overview(study, verdicts))
     ranked = ranking.ranks(study, scored)
     if len(ranked):

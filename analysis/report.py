@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import jinja2
+import numpy as np
 import pandas as pd
 
 from analysis import claims, metrics, ranking, stresses, style, tables, tuning
@@ -24,6 +25,8 @@ def embed(path):
 
 def sentence(claim, row):
     """A verdict's estimate in words."""
+    if np.isnan(row["estimate"]):
+        return ""
     mechanism = row["level"] == "mechanism"
     words = (claim.mechanism_says if mechanism else claim.says).format(
         loss=style.name(row["loss"]), against=style.name(row["against"])
@@ -73,6 +76,7 @@ def line(claim, row, others):
             f"{words}: {other['verdict']}, {tables.signed(other['estimate'])} "
             f"({tables.interval(other)})"
             for words, other in also
+            if not np.isnan(other["estimate"])
         ],
     }
 

@@ -114,6 +114,7 @@ def of_runs(study, table, rate):
     for name, (claim, _) in claims.load().items():
         if claim.experiment not in study.experiments or REFERENCE not in study.losses:
             continue
+        levels = study.experiments[claim.experiment]
         for loss in (loss for loss in study.losses if loss != REFERENCE):
             for threshold in THRESHOLDS:
                 same = {
@@ -149,7 +150,7 @@ def of_runs(study, table, rate):
                             level="field",
                             dataset=POOLED,
                             stress=f"{len(real)} datasets",
-                            planned=len(real),
+                            planned=sum(bool(claim.weights(levels[d.name])) for d in real),
                         )
                     )
     return rows
