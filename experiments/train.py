@@ -31,7 +31,7 @@ from experiments.plan import stable_seed
 
 log = logging.getLogger("dicebench")
 
-CURVE_POINTS = 8
+CURVE_POINTS = 6
 EXAMPLES = 4
 """Test images whose probabilities are kept."""
 LARGE = 2**28
