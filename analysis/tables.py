@@ -30,14 +30,14 @@ def verdicts(found, *, every=True):
             "level": found["level"],
             "dataset": found["dataset"],
             "loss": found["loss"].map(style.name),
-            "threshold": found["threshold"],
-            "learning rate": found["rate"],
             "verdict": found["verdict"],
             "estimate": found["estimate"].map(signed),
             "95% interval": [
                 "exact" if row["level"] == "mechanism" else interval(row)
                 for _, row in found.iterrows()
             ],
+            "threshold": found["threshold"],
+            "learning rate": found["rate"],
             "smallest": found["smallest"].map("{:+g}".format),
             "p": found["p_corrected"],
             "n": [
