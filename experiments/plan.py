@@ -25,6 +25,7 @@ KNOBS = {
     "overlap": (0.0, "share of generated objects that are laid across another one"),
     "blur": (0.0, "sigma in pixels of a Gaussian blur of every image"),
     "image_noise": (0.0, "sd of the noise added to every image; white is 1"),
+    "observer": (None, "target whose masks are the training labels; null is the dataset's own"),
     "missed": (0.0, "share of true objects that the training labels lack"),
     "invented": (0.0, "false objects in the training labels, per true one"),
     "overdraw": (0.0, "pixels by which training labels are drawn too large (< 0: too small)"),
@@ -112,6 +113,11 @@ class Training:
         return cls(**value)
 
 
+def masks_of(target):
+    """The folder of a target's masks in the prepared layout."""
+    return f"masks_{target}" if target else "masks"
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A dataset of a study: controlled images made by the suite, or a prepared folder."""
@@ -131,7 +137,7 @@ class Dataset:
 
     @property
     def masks(self):
-        return f"masks_{self.target}" if self.target else "masks"
+        return masks_of(self.target)
 
     @classmethod
     def read(cls, name, value, mirror):
@@ -156,11 +162,17 @@ class Dataset:
         if not dataset.folder:
             folder, fetched = check.located(source, mirror, place)
             dataset = replace(dataset, folder=folder, fetched=fetched)
-        if not dataset.fetched or os.path.exists(f"{dataset.folder}/dataset.json"):
-            check.prepared_folder(Path(dataset.folder), dataset.masks, place)
-        elif dataset.target and not check.is_url(mirror):
-            check.choice(dataset.target, f"{place}.target", DATASETS[source] or ("no target",))
+        dataset.check_target(dataset.target, f"{place}.target" if dataset.target else place)
         return dataset
+
+    def check_target(self, target, place):
+        """Refuse a target that the dataset, as far as it is at hand or known, does not have."""
+        if self.controlled:
+            check.refuse(place, target, "nothing, for controlled images")
+        if not self.fetched or os.path.exists(f"{self.folder}/dataset.json"):
+            check.prepared_folder(Path(self.folder), masks_of(target), place)
+        elif target and self.source in DATASETS:
+            check.choice(target, place, DATASETS[self.source] or ("no target",))
 
 
 def read_stress(knobs, place, dataset):
@@ -169,11 +181,15 @@ def read_stress(knobs, place, dataset):
     for knob, value in knobs.items():
         if knob == "size":
             check.choice(value, f"{place}.size", SIZES)
+        elif knob == "observer":
+            if value is not None:
+                dataset.check_target(value, f"{place}.observer")
         elif value is not None or knob != "fraction":
             check.number(value, f"{place}.{knob}", **RANGES[knob])
     own = {knob: neutral for knob, (neutral, _) in KNOBS.items()}
     if dataset.controlled:
         own["fraction"] = CONTROLLED_FRACTION
+    own["observer"] = dataset.target
     stress = tuple(sorted((k, v) for k, v in knobs.items() if v is not None and v != own[k]))
     turned = dict(stress)
     for knob in GENERATED_ONLY:
@@ -394,6 +410,11 @@ class Study:
             for level in experiment[dataset]
         }
 
+    def observers(self, dataset):
+        """Targets whose masks are training labels in some stress of a dataset."""
+        stresses = self.stresses(dataset.name).values()
+        return sorted({dict(stress)["observer"] for stress in stresses if "observer" in dict(stress)})
+
     @cached_property
     def runs(self):
         """Every run of the study, each once; the losses of a cell follow each other."""
@@ -479,5 +500,6 @@ class Study:
         described = f"{dataset.folder}/dataset.json"
         if dataset.fetched:
             return [described]
-        folders = [f"{dataset.folder}/images", f"{dataset.folder}/{dataset.masks}"]
-        return folders + [described] * os.path.exists(described)
+        targets = [dataset.target, *self.observers(dataset)]
+        folders = ["images", *(masks_of(target) for target in targets)]
+        return [f"{dataset.folder}/{f}" for f in folders] + [described] * os.path.exists(described)

@@ -11,7 +11,7 @@ import hashlib
 import numpy as np
 
 from experiments import controlled, prepared, stress
-from experiments.plan import CONTROLLED_FRACTION, SPLITS, Study, stable_seed
+from experiments.plan import CONTROLLED_FRACTION, SPLITS, Study, masks_of, stable_seed
 
 REACH = 0.25
 """By how much, relatively, the mean foreground fraction may miss the one asked for."""
@@ -39,34 +39,38 @@ def controlled_scenes(study, dataset, knobs, seed):
     }
 
 
-def read_source(dataset):
-    """{split: {stem: (image, mask)}} of a real dataset, None for generated images."""
+def read_source(study, dataset):
+    """{split: {stem: (image, mask, {observer: mask})}}, None for generated images."""
     if dataset.controlled:
         return None
     source = prepared.read(dataset.folder, dataset.masks)
-    return {
-        split: {stem: (source.image(stem), source.mask(stem)) for stem in sorted(stems)}
-        for split, stems in source.split.items()
-    }
+    others = {o: prepared.read(dataset.folder, masks_of(o)) for o in study.observers(dataset)}
+
+    def sample(stem):
+        return source.image(stem), source.mask(stem), {o: others[o].mask(stem) for o in others}
+
+    return {split: {s: sample(s) for s in sorted(stems)} for split, stems in source.split.items()}
 
 
 def windows(study, dataset, knobs, source):
     """{split: [(stem, make)]}; make(fraction) cuts a window of a real image and its mask.
 
-    They are the same for every seed, so that the test images are.
+    They are the same for every seed, so that the test images are. Another observer's mask, where
+    the stress asks for one, comes third.
     """
-    grey = all(image.ndim == 2 for items in source.values() for image, _ in items.values())
+    grey = all(image.ndim == 2 for items in source.values() for image, *_ in items.values())
     # Without the size: small objects are shown beside the same first window.
     place = {k: knobs[k] for k in ("fraction",) if k in knobs}
 
     def maker(split, stem, again):
-        image, mask = source[split][stem]
+        image, mask, others = source[split][stem]
         if image.ndim == 2 and not grey:
             image = np.repeat(image[..., None], 3, axis=2)
+        other = [others[knobs["observer"]]] if "observer" in knobs else []
         key = stable_seed(dataset.name, place, stem, again)
         size = knobs.get("size", "large")
         return lambda fraction: stress.window(
-            np.random.default_rng(key), image, mask, study.image_size, size, fraction
+            np.random.default_rng(key), (image, mask, *other), study.image_size, size, fraction
         )
 
     def makers(split):
@@ -79,7 +83,10 @@ def windows(study, dataset, knobs, source):
 
 
 def scenes(study, dataset, knobs, seed, source):
-    """{split: [(stem, image, mask)]} before blur and noise, and with the true labels."""
+    """{split: [(stem, image, mask)]} before blur and noise, and with the true labels.
+
+    Under `observer` that one's mask comes last.
+    """
     drawn = (
         controlled_scenes(study, dataset, knobs, seed)
         if dataset.controlled
@@ -89,7 +96,7 @@ def scenes(study, dataset, knobs, seed, source):
 
 
 def with_absence(dataset, split, makers, knobs):
-    """[(stem, image, mask)], the asked share of them without foreground, the others as they are.
+    """[(stem, image, mask, ...)], the asked share of them without foreground, the others as they are.
 
     Which ones: a fixed random order of the stems, after those that show none anyway; one that
     has no place without foreground is passed over.
@@ -123,12 +130,12 @@ def prepare(study, dataset, stress_name, seed, source=None):
 
     source: `read_source` of the dataset, where many cells are made of it.
     """
-    source = source or read_source(dataset)
+    source = source or read_source(study, dataset)
     knobs = dict(study.stresses(dataset.name)[stress_name])
     samples = {}
     for split, items in scenes(study, dataset, knobs, seed, source).items():
         samples[split] = []
-        for stem, image, mask in items:
+        for stem, image, mask, *other in items:
             if "blur" in knobs:
                 image = stress.blur(image, knobs["blur"])
             if "image_noise" in knobs:
@@ -142,7 +149,7 @@ def prepare(study, dataset, stress_name, seed, source=None):
                     rng = np.random.default_rng(
                         stable_seed("labels", dataset.name, seed, stem, stress_name)
                     )
-                    masks["masks"] = stress.corrupt(rng, mask, knobs)
+                    masks["masks"] = stress.corrupt(rng, *other or [mask], knobs)
             samples[split].append((stem, image, masks))
     clean = {s: [m.get("masks_clean", m["masks"]) for *_, m in samples[s]] for s in SPLITS}
     measured = {
@@ -182,7 +189,7 @@ def main():
     study = Study.read(args.config)
     dataset = study.datasets[args.dataset]
     try:
-        source = read_source(dataset)
+        source = read_source(study, dataset)
         for name in study.stresses(dataset.name):
             for seed in study.seeds:
                 measured = prepare(study, dataset, name, seed, source)

@@ -19,8 +19,8 @@ TRIES = 100
 """Places that are tried for an object that is made up."""
 
 
-def window(rng, image, mask, side, size="large", fraction=None):
-    """A (side, side) window of an image and its mask.
+def window(rng, layers, side, size="large", fraction=None):
+    """A (side, side) window of the layers: an image, its mask, and other masks of it.
 
     Without `fraction` the window lies round an object, where there is one; with it, where the
     share of foreground comes nearest to it (the same objects at the same scale, with more or
@@ -29,17 +29,17 @@ def window(rng, image, mask, side, size="large", fraction=None):
     fraction as near as can be: as much foreground in smaller objects. `mixed` shows the left half
     of that window at full scale and two windows at half of it on the right.
     """
-    first = _cut(rng, image, mask, side, fraction)
+    first = _cut(rng, layers, side, fraction)
     if size == "large":
         return first
 
     def another():
         try:
-            return _cut(rng, image, mask, side, first[1].mean())
+            return _cut(rng, layers, side, first[1].mean())
         except LookupError:
             return first
 
-    left = first[0][:, : side // 2], first[1][:, : side // 2]
+    left = [layer[:, : side // 2] for layer in first]
     if size == "small":
         left = _column(_halved(*first), _halved(*another()))
     right = _column(_halved(*another()), _halved(*another()))
@@ -50,26 +50,30 @@ def _column(*tiles):
     return [np.concatenate(arrays) for arrays in zip(*tiles, strict=True)]
 
 
-def _cut(rng, image, mask, side, fraction):
-    image, mask = _at_least(image, side), _at_least(mask, side)
-    top, left = _position(rng, mask, side, fraction)
-    cut = np.s_[top : top + side, left : left + side]
-    return np.ascontiguousarray(image[cut]), np.ascontiguousarray(mask[cut])
+def _cut(rng, layers, side, fraction):
+    layers = [_at_least(layer, side) for layer in layers]
+    top, left = _position(rng, layers[1], side, fraction)
+    return [np.ascontiguousarray(v[top : top + side, left : left + side]) for v in layers]
 
 
-def _halved(image, mask):
-    """Both at half the scale; the mask keeps its fraction to the pixel (and one pixel at least).
+def _halved(image, *masks):
+    """All at half the scale."""
+    size = image.shape[1] // 2, image.shape[0] // 2
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA), *map(_halved_mask, masks)
+
+
+def _halved_mask(mask):
+    """A mask at half the scale, its fraction kept to the pixel (and one pixel at least).
 
     A threshold on the coverage would make thin structures vanish or swell; the pixels that are
     covered most are taken instead, and of equally covered ones those amid foreground.
     """
     height, width = (n // 2 for n in mask.shape)
-    image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     share = mask.reshape(height, 2, width, 2).mean((1, 3))
     ranked = np.argsort(-share - 0.01 * ndimage.gaussian_filter(share, 1), axis=None, kind="stable")
     half = np.zeros(height * width, np.uint8)
     half[ranked[: max(round(share.sum()), int(mask.any()))]] = 1
-    return image, half.reshape(height, width)
+    return half.reshape(height, width)
 
 
 def _at_least(array, side):
@@ -196,6 +200,7 @@ def flip_rates(knobs):
 
 
 LABELS = {
+    "observer",
     "missed",
     "invented",
     "overdraw",
@@ -205,11 +210,11 @@ LABELS = {
     "flips_background",
     "flips_foreground",
 }
-"""The knobs that corrupt training labels."""
+"""The knobs that change training labels."""
 
 
 def corrupt(rng, mask, knobs):
-    """The training label of a true mask under its knobs: objects, outline, then pixels."""
+    """The training label of a true (or another observer's) mask: objects, outline, then pixels."""
     label = mask
     if "invented" in knobs:
         label = invented(rng, mask, knobs["invented"])

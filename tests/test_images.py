@@ -66,20 +66,20 @@ def test_stresses_turn_their_own_knob():
 def test_windows_keep_objects_at_their_scale_and_reach_the_fraction():
     image, mask = controlled.scene(rng(2), 160, 0.02, "large")
     for fraction in (0.1, 0.05, 0.01):
-        cut, cut_mask = stress.window(rng(), image, mask, 64, fraction=fraction)
+        cut, cut_mask = stress.window(rng(), (image, mask), 64, fraction=fraction)
         assert cut_mask.mean() == pytest.approx(fraction, rel=0.3)
         place = np.lib.stride_tricks.sliding_window_view(image, (64, 64))
         assert (place == cut).all((2, 3)).any()  # it is a piece of the image, pixel by pixel
-    _, half = stress.window(rng(), image, mask, 64, size="small")
+    _, half = stress.window(rng(), (image, mask), 64, size="small")
     assert half.any()
-    both, _ = stress.window(rng(), image, mask, 64, size="mixed")
+    both, _ = stress.window(rng(), (image, mask), 64, size="mixed")
     assert both.shape == (64, 64)
 
 
 def test_windows_of_small_empty_and_colour_images():
     tiny = rng().integers(0, 255, (20, 30, 3), dtype=np.uint8)
     for size in ("large", "small", "mixed"):
-        cut, mask = stress.window(rng(), tiny, np.zeros((20, 30), np.uint8), 64, size=size)
+        cut, mask = stress.window(rng(), (tiny, np.zeros((20, 30), np.uint8)), 64, size=size)
         assert cut.shape == (64, 64, 3)
         assert mask.shape == (64, 64)
         assert not mask.any()
@@ -168,6 +168,36 @@ def test_preparing_is_deterministic_and_labels_are_stressed_in_training_only(tin
             assert (plain.image(stem) == data.image(stem)).all()
 
 
+@pytest.mark.parametrize("size", ["large", "small", "mixed"])
+def test_another_observers_labels_are_trained_on_and_nothing_else_changes(tiny, in_tmp, size):
+    folder = folder_of(in_tmp / "own", colour=size == "mixed")
+    (folder / "masks_second").mkdir()
+    for path in (folder / "masks").glob("*.png"):
+        Image.fromarray(np.roll(np.asarray(Image.open(path)), 2, 0)).save(
+            folder / "masks_second" / path.name
+        )
+    tiny["datasets"] = {"own": {"folder": str(folder), "train": 8, "val": 2, "test": 4}}
+    levels = {"own": {"size": size}, "second": {"size": size, "observer": "second"}}
+    tiny["experiments"] = {"noise": {"levels": levels}}
+    study = Study(tiny)
+    data = {}
+    for name, stressed_by in study.stresses("own").items():
+        prepare.prepare(study, study.datasets["own"], name, 0)
+        data["observer" in dict(stressed_by)] = prepared.read(study.data_folder("own", name, 0))
+    own, second = data[False], data[True]
+    equal = []
+    for split, stems in own.split.items():
+        for stem in stems:
+            assert (own.image(stem) == second.image(stem)).all()
+            assert (own.mask(stem) == second.mask(stem, "masks_clean")).all()
+            if split == "train":
+                equal.append((own.mask(stem)[:-2] == second.mask(stem)[2:]).mean())
+                assert (own.mask(stem) != second.mask(stem)).any()
+            else:
+                assert (own.mask(stem) == second.mask(stem)).all()
+    assert size != "large" or np.mean(equal) > 0.97
+
+
 def test_a_fraction_out_of_reach_is_refused(tiny, in_tmp):
     tiny["datasets"] = {"own": {"folder": str(folder_of(in_tmp / "own"))}}
     study = Study(tiny)
@@ -200,7 +230,7 @@ def stressed(tiny, source, knobs, seed=0):
     (name,) = study.stresses("d")
     dataset = study.datasets["d"]
     if dataset.folder not in READ:
-        READ[dataset.folder] = prepare.read_source(dataset)
+        READ[dataset.folder] = prepare.read_source(study, dataset)
     prepare.prepare(study, dataset, name, seed, READ[dataset.folder])
     data = prepared.read(study.data_folder("d", name, seed))
     clean = "masks_clean" if (data.folder / "masks_clean").is_dir() else "masks"
