@@ -412,8 +412,8 @@ class Study:
 
     def observers(self, dataset):
         """Targets whose masks are training labels in some stress of a dataset."""
-        stresses = self.stresses(dataset.name).values()
-        return sorted({dict(stress)["observer"] for stress in stresses if "observer" in dict(stress)})
+        stresses = map(dict, self.stresses(dataset.name).values())
+        return sorted({knobs["observer"] for knobs in stresses if "observer" in knobs})
 
     @cached_property
     def runs(self):

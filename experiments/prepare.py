@@ -96,7 +96,7 @@ def scenes(study, dataset, knobs, seed, source):
 
 
 def with_absence(dataset, split, makers, knobs):
-    """[(stem, image, mask, ...)], the asked share of them without foreground, the others as they are.
+    """[(stem, image, mask, ...)], the asked share without foreground, the others as they are.
 
     Which ones: a fixed random order of the stems, after those that show none anyway; one that
     has no place without foreground is passed over.

@@ -93,7 +93,7 @@ def test_seeds_are_the_same_in_every_process():
         ({"experiments": {"e": {"levels": {"a": {"missed": 1}}}}}, ["a.missed", "below 1"]),
         ({"experiments": {"e": {"levels": {"a": {"shift": "2"}}}}}, ["a.shift", "'2'"]),
         ({"experiments": {"e": {"levels": {"a": {"overdraw": -40}}}}}, ["overdraw", "-40"]),
-        ({"experiments": {"e": {"levels": {"a": {"observer": "x"}}}}}, ["a.observer", "controlled"]),
+        ({"experiments": {"e": {"levels": {"a": {"observer": "x"}}}}}, ["observer", "controlled"]),
         (
             {"experiments": {"e": {"levels": {"a": {"flips": 0.1, "flips_background": 0.1}}}}},
             ["flips_background", "beside 'flips'"],
