@@ -57,7 +57,7 @@ class Plain(torch.utils.data.Dataset):
 
 
 def ours(cell, run):
-    for _, images, masks, _ in train.batches(cell, run):
+    for _, images, masks, *_ in train.batches(cell, run):
         yield train.to_tensor(images, "cpu"), torch.from_numpy(masks[:, None]).float()
 
 

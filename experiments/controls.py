@@ -32,9 +32,8 @@ def control(study):
         for stress in study.stresses(dataset):
             for seed in study.seeds:
                 data = prepared.read(study.data_folder(dataset, stress, seed))
-                stems = data.split["test"]
-                masks = np.stack([data.mask(stem) for stem in stems])
-                truths = [evaluate.Truth(s, m) for s, m in zip(stems, masks, strict=True)]
+                truths = evaluate.truths(data)
+                masks = np.stack([truth.mask for truth in truths])
                 rng = np.random.default_rng(stable_seed("controls", dataset, stress, seed))
                 key = {"dataset": dataset, "stress": stress, "seed": seed, "status": "ok"}
                 for name, prob in predictions(rng, masks).items():

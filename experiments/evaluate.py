@@ -16,10 +16,15 @@ THRESHOLDS = np.concatenate([_TAIL, np.arange(1, 100) / 100, 1 - _TAIL[::-1]])
 
 
 class Truth:
-    """A true mask, and what of it every run is held against."""
+    """A true mask, and what of it every run is held against.
 
-    def __init__(self, stem, mask):
-        self.stem, self.mask = stem, mask.astype(bool)
+    ignored: pixels that count for nothing, or None; what is predicted there is dropped.
+    """
+
+    def __init__(self, stem, mask, ignored=None):
+        self.stem = stem
+        self.counted = np.ones(mask.shape, bool) if ignored is None else ignored == 0
+        self.mask = mask.astype(bool) & self.counted
 
     @cached_property
     def band(self):
@@ -28,7 +33,7 @@ class Truth:
             return np.zeros_like(self.mask)
         inside = ndimage.distance_transform_edt(self.mask)
         outside = ndimage.distance_transform_edt(~self.mask)
-        return np.where(self.mask, inside, outside) <= BAND
+        return (np.where(self.mask, inside, outside) <= BAND) & self.counted
 
     @cached_property
     def surface(self):
@@ -42,7 +47,8 @@ class Truth:
 
     def count(self, predicted):
         """The counts of one prediction (boolean, of the mask's shape), as `results.COUNTS` says."""
-        row = confusion(predicted, self.mask)
+        predicted = predicted & self.counted
+        row = confusion(predicted, self.mask, self.counted)
         row |= {f"band_{k}": v for k, v in confusion(predicted, self.mask, self.band).items()}
         labels, areas = self.objects
         found = np.bincount(labels[predicted], minlength=len(areas) + 1)[1:]
@@ -55,6 +61,11 @@ class Truth:
         row["predicted_objects"] = n
         row["false_objects"] = n - len(np.unique(predicted_labels[self.mask & predicted]))
         return row | surface_counts(self.surface, Surface(predicted))
+
+
+def truths(data):
+    """What the test images of a stressed folder (`prepared.Prepared`) are held against."""
+    return [Truth(stem, data.mask(stem), data.ignored(stem)) for stem in data.split["test"]]
 
 
 class Surface:
@@ -85,9 +96,8 @@ def surface_counts(true, predicted):
     return row | {"hd95": float(max(worst))}
 
 
-def confusion(predicted, mask, where=None):
-    if where is not None:
-        predicted, mask = predicted[where], mask[where]
+def confusion(predicted, mask, where):
+    predicted, mask = predicted[where], mask[where]
     tp = int(np.count_nonzero(predicted & mask))
     fp, fn = int(np.count_nonzero(predicted)) - tp, int(np.count_nonzero(mask)) - tp
     return {"tp": tp, "fp": fp, "fn": fn, "tn": mask.size - tp - fp - fn}
@@ -118,8 +128,10 @@ def tune(prob, masks):
     return threshold, {"0.5": float(at_half), "tuned": float(dice.max())}
 
 
-def calibration(prob, masks):
+def calibration(prob, truths):
     """Pixels by predicted probability, in bins of equal width: how many, sum p, sum of truths."""
+    masks = np.concatenate([truth.mask[truth.counted] for truth in truths])
+    prob = np.concatenate([p[truth.counted] for p, truth in zip(prob, truths, strict=True)])
     bins = np.minimum((prob * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1).ravel()
     sums = {"pixels": None, "predicted": prob.ravel(), "true": masks.ravel()}
     return {
@@ -153,7 +165,7 @@ def evaluate(prob, truths, thresholds):
     return [
         {"image": truth.stem, "threshold": name}
         | truth.count(p > value)
-        | {"squared_error": float(np.square(p - truth.mask, dtype=float).sum())}
+        | {"squared_error": float(np.square((p - truth.mask)[truth.counted], dtype=float).sum())}
         for name, value in thresholds.items()
         for p, truth in zip(prob, truths, strict=True)
     ]

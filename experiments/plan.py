@@ -118,14 +118,22 @@ def masks_of(target):
     return f"masks_{target}" if target else "masks"
 
 
+LABELS = "labels"
+"""The folder of class ids in the prepared layout."""
+
+
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset of a study: controlled images made by the suite, or a prepared folder."""
+    """A dataset of a study: controlled images made by the suite, or a prepared folder.
+
+    ignore: the class id in ``labels/`` whose pixels are neither learned from nor counted.
+    """
 
     name: str
     source: str
     folder: str | None = None
     target: str | None = None
+    ignore: int | None = None
     train: int = 96
     val: int = 32
     test: int = 64
@@ -144,7 +152,7 @@ class Dataset:
         place = f"datasets.{name}"
         check.name(name, place)
         value = check.mapping(
-            {} if value is None else value, place, ("source", "folder", "target", *SPLITS)
+            {} if value is None else value, place, ("source", "folder", "target", "ignore", *SPLITS)
         )
         for split in SPLITS:
             if split in value:
@@ -155,7 +163,7 @@ class Dataset:
         source = value.get("source", name)
         dataset = cls(name, source, **{k: v for k, v in value.items() if k != "source"})
         if dataset.controlled:
-            for key in ("folder", "target"):
+            for key in ("folder", "target", "ignore"):
                 if value.get(key) is not None:
                     check.refuse(f"{place}.{key}", value[key], "nothing, for controlled images")
             return dataset
@@ -163,13 +171,22 @@ class Dataset:
             folder, fetched = check.located(source, mirror, place)
             dataset = replace(dataset, folder=folder, fetched=fetched)
         dataset.check_target(dataset.target, f"{place}.target" if dataset.target else place)
+        if dataset.ignore is not None:
+            check.number(dataset.ignore, f"{place}.ignore", 0, 255, whole=True)
+            if dataset.at_hand:
+                check.prepared_folder(Path(dataset.folder), LABELS, f"{place}.ignore")
         return dataset
+
+    @property
+    def at_hand(self):
+        """Whether its images are there already."""
+        return not self.fetched or os.path.exists(f"{self.folder}/dataset.json")
 
     def check_target(self, target, place):
         """Refuse a target that the dataset, as far as it is at hand or known, does not have."""
         if self.controlled:
             check.refuse(place, target, "nothing, for controlled images")
-        if not self.fetched or os.path.exists(f"{self.folder}/dataset.json"):
+        if self.at_hand:
             check.prepared_folder(Path(self.folder), masks_of(target), place)
         elif target and self.source in DATASETS:
             check.choice(target, place, DATASETS[self.source] or ("no target",))
@@ -501,5 +518,5 @@ class Study:
         if dataset.fetched:
             return [described]
         targets = [dataset.target, *self.observers(dataset)]
-        folders = ["images", *(masks_of(target) for target in targets)]
+        folders = ["images", *map(masks_of, targets), *[LABELS] * (dataset.ignore is not None)]
         return [f"{dataset.folder}/{f}" for f in folders] + [described] * os.path.exists(described)

@@ -2,7 +2,7 @@
 
 For each seed one prepared folder: generated images, or windows of a dataset, under one stress.
 Training labels are the stressed ones (`masks/`), the true ones lie beside (`masks_clean/`);
-validation and test labels are always the true ones.
+validation and test labels are always the true ones. `ignored/` tells which pixels do not count.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import numpy as np
 
 from experiments import controlled, prepared, stress
 from experiments.plan import CONTROLLED_FRACTION, SPLITS, Study, masks_of, stable_seed
+from experiments.prepared import CLEAN, IGNORED, MASKS
 
 REACH = 0.25
 """By how much, relatively, the mean foreground fraction may miss the one asked for."""
@@ -25,13 +26,14 @@ def controlled_scenes(study, dataset, knobs, seed):
 
     def maker(split, i):
         key = stable_seed(place, seed, split, i)
-        return lambda fraction: controlled.scene(
-            np.random.default_rng(key),
-            study.image_size,
-            CONTROLLED_FRACTION if fraction is None else fraction,
-            size,
-            **drawn,
-        )
+
+        def make(fraction):
+            share = CONTROLLED_FRACTION if fraction is None else fraction
+            rng = np.random.default_rng(key)
+            image, mask = controlled.scene(rng, study.image_size, share, size, **drawn)
+            return image, {MASKS: mask}
+
+        return make
 
     return {
         split: [(f"{split}-{i:04d}", maker(split, i)) for i in range(getattr(dataset, split))]
@@ -40,38 +42,51 @@ def controlled_scenes(study, dataset, knobs, seed):
 
 
 def read_source(study, dataset):
-    """{split: {stem: (image, mask, {observer: mask})}}, None for generated images."""
+    """{split: {stem: (image, masks)}}, None for generated images.
+
+    masks: MASKS, what is to be ignored as IGNORED, and other observers' by their names.
+    """
     if dataset.controlled:
         return None
     source = prepared.read(dataset.folder, dataset.masks)
-    others = {o: prepared.read(dataset.folder, masks_of(o)) for o in study.observers(dataset)}
+    observers = study.observers(dataset)
 
     def sample(stem):
-        return source.image(stem), source.mask(stem), {o: others[o].mask(stem) for o in others}
+        masks = {name: source.mask(stem, masks_of(name)) for name in observers}
+        masks[MASKS] = source.mask(stem)
+        if dataset.ignore is not None:
+            ignored = source.labels(stem) == dataset.ignore
+            masks = {name: mask * ~ignored for name, mask in masks.items()}
+            masks[IGNORED] = ignored.astype(np.uint8)
+        return source.image(stem), masks
 
     return {split: {s: sample(s) for s in sorted(stems)} for split, stems in source.split.items()}
 
 
 def windows(study, dataset, knobs, source):
-    """{split: [(stem, make)]}; make(fraction) cuts a window of a real image and its mask.
+    """{split: [(stem, make)]}; make(fraction) cuts a window of a real image and its masks.
 
-    They are the same for every seed, so that the test images are. Another observer's mask, where
-    the stress asks for one, comes third.
+    They are the same for every seed, so that the test images are.
     """
-    grey = all(image.ndim == 2 for items in source.values() for image, *_ in items.values())
+    grey = all(image.ndim == 2 for items in source.values() for image, _ in items.values())
     # Without the size: small objects are shown beside the same first window.
     place = {k: knobs[k] for k in ("fraction",) if k in knobs}
 
     def maker(split, stem, again):
-        image, mask, others = source[split][stem]
+        image, masks = source[split][stem]
         if image.ndim == 2 and not grey:
             image = np.repeat(image[..., None], 3, axis=2)
-        other = [others[knobs["observer"]]] if "observer" in knobs else []
         key = stable_seed(dataset.name, place, stem, again)
         size = knobs.get("size", "large")
-        return lambda fraction: stress.window(
-            np.random.default_rng(key), (image, mask, *other), study.image_size, size, fraction
-        )
+        names = [name for name in (MASKS, IGNORED, knobs.get("observer")) if name in masks]
+        layers = [image, *(masks[name] for name in names)]
+
+        def make(fraction):
+            rng = np.random.default_rng(key)
+            cut, *masks_cut = stress.window(rng, layers, study.image_size, size, fraction)
+            return cut, dict(zip(names, masks_cut, strict=True))
+
+        return make
 
     def makers(split):
         stems = list(source[split])
@@ -83,10 +98,7 @@ def windows(study, dataset, knobs, source):
 
 
 def scenes(study, dataset, knobs, seed, source):
-    """{split: [(stem, image, mask)]} before blur and noise, and with the true labels.
-
-    Under `observer` that one's mask comes last.
-    """
+    """{split: [(stem, image, masks)]} before blur and noise, and with the true labels."""
     drawn = (
         controlled_scenes(study, dataset, knobs, seed)
         if dataset.controlled
@@ -96,7 +108,7 @@ def scenes(study, dataset, knobs, seed, source):
 
 
 def with_absence(dataset, split, makers, knobs):
-    """[(stem, image, mask, ...)], the asked share without foreground, the others as they are.
+    """[(stem, image, masks)], the asked share of them without foreground, the others as they are.
 
     Which ones: a fixed random order of the stems, after those that show none anyway; one that
     has no place without foreground is passed over.
@@ -105,11 +117,11 @@ def with_absence(dataset, split, makers, knobs):
     share = knobs.get("absence", 0.0)
     wanted = round(share * len(shown)) if share else 0
     order = np.random.default_rng(stable_seed("absence", dataset.name, split))
-    chosen = sorted(order.permutation(len(shown)), key=lambda i: shown[i][2].any())
+    chosen = sorted(order.permutation(len(shown)), key=lambda i: shown[i][2][MASKS].any())
     for i in chosen:
         if not wanted:
             break
-        if shown[i][2].any():
+        if shown[i][2][MASKS].any():
             stem, make = makers[i]
             try:
                 shown[i] = (stem, *make(0))
@@ -135,30 +147,30 @@ def prepare(study, dataset, stress_name, seed, source=None):
     samples = {}
     for split, items in scenes(study, dataset, knobs, seed, source).items():
         samples[split] = []
-        for stem, image, mask, *other in items:
+        for stem, image, masks in items:
             if "blur" in knobs:
                 image = stress.blur(image, knobs["blur"])
             if "image_noise" in knobs:
                 content = hashlib.sha256(image.tobytes()).hexdigest()
                 rng = np.random.default_rng(stable_seed("image_noise", content))
                 image = stress.image_noise(rng, image, knobs["image_noise"])
-            masks = {"masks": mask}
+            observed = masks.pop(knobs.get("observer"), masks[MASKS])
             if stress.LABELS & set(knobs):
-                masks["masks_clean"] = mask
+                masks[CLEAN] = masks[MASKS]
                 if split == "train":
                     rng = np.random.default_rng(
                         stable_seed("labels", dataset.name, seed, stem, stress_name)
                     )
-                    masks["masks"] = stress.corrupt(rng, *other or [mask], knobs)
+                    masks[MASKS] = stress.corrupt(rng, observed, knobs)
             samples[split].append((stem, image, masks))
-    clean = {s: [m.get("masks_clean", m["masks"]) for *_, m in samples[s]] for s in SPLITS}
+    clean = {s: [m.get(CLEAN, m[MASKS]) for *_, m in samples[s]] for s in SPLITS}
     measured = {
         "foreground_fraction": {s: float(np.mean(clean[s])) for s in SPLITS},
         "empty_masks": {s: sum(not mask.any() for mask in clean[s]) for s in SPLITS},
         "label_agreement": float(
             np.mean(
                 [
-                    np.mean(masks["masks"] == true)
+                    np.mean(masks[MASKS] == true)
                     for (*_, masks), true in zip(samples["train"], clean["train"], strict=True)
                 ]
             )

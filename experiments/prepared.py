@@ -16,8 +16,10 @@ from PIL import Image
 
 from experiments.config import prepared_folder
 from experiments.files import write_whole
-from experiments.plan import SPLITS
+from experiments.plan import LABELS, SPLITS
 
+MASKS, CLEAN, IGNORED = "masks", "masks_clean", "ignored"
+"""Folders of a stressed dataset: training labels, the true ones, what does not count."""
 SHARES = {"test": 0.2, "val": 0.2}  # where a dataset brings no split of its own
 
 
@@ -42,6 +44,15 @@ class Prepared:
             values = np.unique(mask)[:8].tolist()
             raise ValueError(f"{path}: mask values {values}; allowed: one channel of 0 and 255")
         return mask // 255
+
+    def labels(self, stem):
+        """uint8 (H, W) of class ids."""
+        return _read(self.folder / LABELS / f"{stem}.png")
+
+    def ignored(self, stem):
+        """uint8 (H, W), 1 where a pixel counts for nothing, of a stressed folder; or None."""
+        path = self.folder / IGNORED
+        return self.mask(stem, IGNORED) if path.is_dir() else None
 
 
 def _read(path):

@@ -36,6 +36,9 @@ EXAMPLES = 4
 """Test images whose probabilities are kept."""
 LARGE = 2**28
 """Bytes above which a split's images are kept in a file and mapped instead of held in memory."""
+SURE = -15.0
+"""The logit at which a pixel is background for certain. Where pixels do not count, it stands for
+what the model said: nothing is learned from them, under any loss, the suite's or another's."""
 SAY_EVERY = 20.0
 """Seconds between lines about a run in progress."""
 
@@ -76,15 +79,20 @@ class Cell:
                     ("masks", data.mask, first.shape[:2]),
                 )
             )
-            return stems, images if images.ndim == 4 else images[..., None], masks
+            return images if images.ndim == 4 else images[..., None], masks
 
-        stems, self.images, self.masks = load("train")
-        self.clean = None
-        if (data.folder / "masks_clean").is_dir():
-            self.clean = np.stack([data.mask(s, "masks_clean") for s in stems])
-        _, self.val_images, self.val_masks = load("val")
-        stems, self.test_images, masks = load("test")
-        self.test = [evaluate.Truth(s, m) for s, m in zip(stems, masks, strict=True)]
+        def layer(split, name):
+            """A further layer of masks, or None where the folder has none."""
+            if not (data.folder / name).is_dir():
+                return None
+            return np.stack([data.mask(stem, name) for stem in data.split[split]])
+
+        self.images, self.masks = load("train")
+        self.clean, self.ignored = layer("train", prepared.CLEAN), layer("train", prepared.IGNORED)
+        self.val_images, self.val_masks = load("val")
+        self.val_ignored = layer("val", prepared.IGNORED)
+        self.test_images, _ = load("test")
+        self.test = evaluate.truths(data)
         self.channels = self.images.shape[-1]
 
 
@@ -120,40 +128,49 @@ def turned(arrays, element):
 
 
 def batches(cell, run, maps=None):
-    """Steps of (image numbers, images, masks, maps): the cell's, whatever the loss.
+    """Steps of (image numbers, images, masks, ignored, maps): the cell's, whatever the loss.
 
-    maps: what the loss has computed of each training mask, (N, H, W, K); turned like the mask.
+    ignored: the pixels that do not count, or None. maps: what the loss has computed of each
+    training mask, (N, H, W, K), or None; both are turned like the mask.
     Array operations on what was decoded once: for small images a transform's call per image
     takes longer than the pixels do.
     """
     training = run.training
     order_rng = np.random.default_rng(stable_seed("order", *run.cell))
     turn_rng = np.random.default_rng(stable_seed("augment", *run.cell))
-    parts = [cell.images, cell.masks] + ([] if maps is None else [maps])
+    parts = [cell.images, cell.masks, cell.ignored, maps]
     order = []
     for _ in range(training.steps):
         while len(order) < training.batch_size:
             order += order_rng.permutation(len(cell.images)).tolist()
         picked, order = np.array(order[: training.batch_size]), order[training.batch_size :]
         elements = turn_rng.integers(8, size=len(picked)) if training.augment else picked * 0
-        batch = [np.empty((len(picked), *part.shape[1:]), part.dtype) for part in parts]
+        batch = [
+            None if part is None else np.empty((len(picked), *part.shape[1:]), part.dtype)
+            for part in parts
+        ]
         for element in np.unique(elements):
             places = np.flatnonzero(elements == element)
             for whole, part in zip(batch, parts, strict=True):
-                whole[places] = turned(part[picked[places]], element)
-        yield picked, *batch, *([None] if maps is None else [])
+                if part is not None:
+                    whole[places] = turned(part[picked[places]], element)
+        yield picked, *batch
 
 
 @torch.no_grad()
-def predict(model, images, device, batch=32):
-    """Foreground probabilities (N, H, W), float32, of (N, H, W, C) uint8 images."""
+def predict(model, images, device, ignored=None, batch=32):
+    """Foreground probabilities (N, H, W), float32, of (N, H, W, C) uint8 images.
+
+    ignored: (N, H, W), where they are 0; or None.
+    """
     model.eval()
     parts = [
         model(to_tensor(images[i : i + batch], device)).float().sigmoid()[:, 0].cpu()
         for i in range(0, len(images), batch)
     ]
     model.train()
-    return torch.cat(parts).numpy()
+    prob = torch.cat(parts).numpy()
+    return prob if ignored is None else np.where(ignored, np.float32(0), prob)
 
 
 def fit(model, loss_fn, cell, run, device, say):
@@ -168,7 +185,7 @@ def fit(model, loss_fn, cell, run, device, say):
     if hasattr(loss_fn, "maps"):  # distances and the like: once per image, not per step
         masks = torch.from_numpy(cell.masks[:, None]).float()
         maps = loss_fn.maps(masks).permute(0, 2, 3, 1).numpy()
-    for step, (_, images, masks, turned_maps) in enumerate(batches(cell, run, maps)):
+    for step, (_, images, masks, ignored, turned_maps) in enumerate(batches(cell, run, maps)):
         images = to_tensor(images, device)
         target = torch.from_numpy(masks[:, None]).to(device, torch.float32)
         extra = {}
@@ -177,7 +194,12 @@ def fit(model, loss_fn, cell, run, device, say):
         if hasattr(loss_fn, "set_progress"):
             loss_fn.set_progress(step / training.steps)
         with torch.autocast(device, enabled=amp):
-            value = loss_fn(model(images), target, **extra)
+            logits = model(images)
+            if ignored is not None:
+                without = torch.from_numpy(ignored[:, None]).to(device, torch.bool)
+                logits = logits.masked_fill(without, SURE)
+                target = target.masked_fill(without, 0)
+            value = loss_fn(logits, target, **extra)
         if not torch.isfinite(value):
             return curve, step
         optimizer.zero_grad()
@@ -187,7 +209,7 @@ def fit(model, loss_fn, cell, run, device, say):
         recent.append(value.item())
         say(step, recent[-1])
         if (step + 1) % every == 0 or step + 1 == training.steps:
-            prob = predict(model, cell.val_images, device)
+            prob = predict(model, cell.val_images, device, cell.val_ignored)
             dice = evaluate.pooled_dice(prob, cell.val_masks, np.array([0.5]))[0]
             curve.append(
                 {
@@ -226,7 +248,7 @@ def train(study, run):
         clock["train"] = time.perf_counter()
         record |= {"status": "ok" if diverged is None else "diverged", "curve": curve}
         if diverged is None:
-            prob = predict(model, cell.val_images, device)
+            prob = predict(model, cell.val_images, device, cell.val_ignored)
             threshold, val_dice = evaluate.tune(prob, cell.val_masks)
             prob = predict(model, cell.test_images, device)
             counts = evaluate.evaluate(prob, cell.test, {"0.5": 0.5, "tuned": threshold})
@@ -234,12 +256,15 @@ def train(study, run):
             record |= {
                 "threshold": threshold,
                 "val_dice": val_dice,
-                "calibration": evaluate.calibration(prob, np.stack([t.mask for t in cell.test])),
+                "calibration": evaluate.calibration(prob, cell.test),
                 "weights": weights_hash(model),
             }
             if cell.clean is not None:
                 prob = predict(model, cell.images, device)
-                record["noise"] = evaluate.reproduced(prob, cell.masks, cell.clean)
+                counted = slice(None) if cell.ignored is None else cell.ignored == 0
+                record["noise"] = evaluate.reproduced(
+                    prob[counted], cell.masks[counted], cell.clean[counted]
+                )
         else:
             record["step"] = diverged
     except torch.OutOfMemoryError as error:

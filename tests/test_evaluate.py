@@ -34,6 +34,23 @@ def test_the_band_is_two_pixels_either_side_of_the_boundary():
     assert (row["band_fn"], row["band_tn"], row["fn"]) == (40, 40, 200)
 
 
+def test_ignored_pixels_are_in_no_count():
+    ignored = NOTHING.copy()
+    ignored[:, :4] = True  # the small object is among them
+    rng = np.random.default_rng(0)
+    whole, part = Truth("a", MASK, ignored), Truth("a", MASK[:, 4:])
+    prob = rng.random(MASK.shape)
+    rows = [
+        evaluate.evaluate(p[None], [truth], {"0.5": 0.5})[0]
+        for truth, p in ((whole, prob), (part, prob[:, 4:]))
+    ]
+    names = ("tp", "fp", "fn", "tn", "objects_small", "objects_medium", "squared_error")
+    assert [rows[0][n] for n in names] == pytest.approx([rows[1][n] for n in names])
+    assert sum(rows[0][f"band_{n}"] for n in ("tp", "fp", "fn", "tn")) <= (~ignored).sum()
+    bins = [evaluate.calibration(p[None], [t]) for t, p in ((whole, prob), (part, prob[:, 4:]))]
+    assert bins[0] == bins[1]
+
+
 @pytest.mark.parametrize("mask", [NOTHING, EVERYTHING])
 @pytest.mark.parametrize("predicted", [NOTHING, EVERYTHING])
 def test_empty_and_full_masks_are_defined(mask, predicted):

@@ -74,7 +74,7 @@ def test_brier_and_calibration_agree_with_the_libraries(case):
     scored, y, _, prob = case
     true = y.numpy().ravel() > 0
     assert scored["score_brier"] == pytest.approx(brier_score_loss(true, prob.ravel()))
-    bins = evaluate.calibration(prob[None], true.reshape(1, 32, 32))
+    bins = evaluate.calibration(prob[None], [evaluate.Truth("a", true.reshape(32, 32))])
     record = {
         "status": "ok",
         "run": {"dataset": "d", "stress": {}, "loss": "dice", "learning_rate": 1e-3, "seed": 0},
@@ -132,7 +132,7 @@ def test_noise_that_is_reproduced_is_told_from_plain_mistakes():
         "status": "ok",
         "run": {"dataset": "d", "stress": {}, "loss": "dice", "learning_rate": 1e-3, "seed": 0},
         "curve": [{"step": 5, "val_dice": 0.05}, {"step": 10, "val_dice": 0.3}],
-        "calibration": evaluate.calibration(prob, clean),
+        "calibration": evaluate.calibration(prob, [evaluate.Truth("a", mask) for mask in clean]),
         "noise": counted,
     }
     row = metrics.of_runs([record]).iloc[0]

@@ -77,6 +77,8 @@ def test_seeds_are_the_same_in_every_process():
         ({"datasets": {"wbd": {}}}, ["datasets.wbd", "did you mean 'wbc'", "mirror", "folder"]),
         ({"datasets": {"wbc": {"target": "nuclues"}}}, ["wbc.target", "did you mean 'nucleus'"]),
         ({"datasets": {"wbc": {}}, "mirror": "/no/such"}, ["mirror", "/no/such", "folder"]),
+        ({"datasets": {"controlled": {"ignore": 3}}}, ["controlled.ignore", "3", "nothing"]),
+        ({"datasets": {"wbc": {"ignore": "x"}}}, ["wbc.ignore", "'x'", "number"]),
         ({"datasets": {"x": {"folder": "/no/such/folder"}}}, ["datasets.x", "/no/such/folder"]),
         ({"training": {"steps": 0}}, ["training.steps", "0", "at least 1"]),
         ({"training": {"steps": 2.5}}, ["training.steps", "2.5", "whole number"]),

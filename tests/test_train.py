@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from albumentations.augmentations.geometric import functional
+from PIL import Image
 
-from experiments import chunk, prepare, provenance, results, train
+from experiments import chunk, controlled, prepare, provenance, results, train
 from experiments.plan import Study
 
 
@@ -87,11 +88,52 @@ def test_augmentation_turns_image_mask_and_maps_alike(short, in_tmp):
     cell = train.Cell(study.data_folder(*run.cell))
     cell.masks = cell.images[..., 0]  # so that equal turns are seen
     seen = set()
-    for picked, images, masks, maps in train.batches(cell, run, cell.images / 255):
+    for picked, images, masks, _, maps in train.batches(cell, run, cell.images / 255):
         assert (images[..., 0] == masks).all()
         assert (maps == images / 255).all()
         seen |= {(i, mask.tobytes()) for i, mask in zip(picked, masks, strict=True)}
     assert len(seen) > len(cell.images)
+
+
+@pytest.mark.parametrize("loss", ["dice", "cross_entropy", "boundary_loss", "elsewhere"])
+def test_nothing_is_learned_from_pixels_that_do_not_count(tiny, in_tmp, loss):
+    rng = np.random.default_rng(0)
+    for name in ("one", "two"):  # two folders that differ at pixels of class 7 alone
+        for i in range(12):
+            image, mask = controlled.scene(np.random.default_rng(i), 32, 0.2, "large")
+            labels = mask.copy()
+            labels[:, :8] = 7
+            mask[:, :8] = rng.integers(2) if name == "one" else 1
+            for part, array in (("images", image), ("masks", mask * 255), ("labels", labels)):
+                (in_tmp / name / part).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(array).save(in_tmp / name / part / f"{i}.png")
+    uses = {
+        "boundary_loss": {"use": "boundary"},
+        "elsewhere": {"use": "segmentation_models_pytorch.losses:DiceLoss", "mode": "binary"},
+    }
+    found = {}
+    for name in ("one", "two"):
+        for ignore in (None, 7):
+            study = prepared_study(
+                tiny
+                | {
+                    "study": f"{name}-{ignore}",
+                    "datasets": {
+                        "d": {"folder": name, "ignore": ignore, "train": 7, "val": 2, "test": 3}
+                    },
+                    "losses": {loss: uses.get(loss, {})},
+                    "experiments": {"e": {"levels": {"as it is": {}}}},
+                    "image_size": 32,
+                    "seeds": [0],
+                }
+            )
+            (run,) = study.runs
+            record = train.train(study, run)
+            assert record["status"] == "ok", record.get("reason")
+            counts = Path(study.folder, run.path, "counts.csv").read_text()
+            found[name, ignore] = record["weights"], record["val_dice"], counts
+    assert found["one", 7] == found["two", 7]
+    assert found["one", None] != found["two", None]
 
 
 def test_the_turns_are_those_of_albumentations():

