@@ -100,6 +100,8 @@ def pages(study, verdicts, drawn):
             if claim.experiment and name != "threshold" and f.get("experiment") == claim.experiment
         ]
         saying, _, measured = words.partition("\n\n")
+        deciding = {level: decides(lines, level) for level in LEVELS}
+        trained = [row for level, row in deciding.items() if row and level != "mechanism"]
         result.append(
             {
                 "name": name,
@@ -107,8 +109,9 @@ def pages(study, verdicts, drawn):
                 "words": saying,
                 "measured": measured,
                 "lines": lines,
-                "levels": {level: summary(claim, lines, level) for level in LEVELS},
-                "verdict": rows[-1]["verdict"],
+                "card": trained or lines,
+                "levels": {level: summary(claim, level, row) for level, row in deciding.items()},
+                "verdict": (trained or lines)[-1]["verdict"],
                 "figures": figures,
             }
         )
@@ -118,15 +121,19 @@ def pages(study, verdicts, drawn):
 LEVELS = ("mechanism", "controlled", "field")
 
 
-def summary(claim, lines, level):
-    """A level's verdict in a word: of all real datasets together where there are several."""
+def decides(lines, level):
+    """The line that speaks for a level: of all real datasets together where there are several."""
     rows = [row for row in lines if row["level"] == level]
     pooled = [row for row in rows if row["dataset"] == POOLED]
-    rows = pooled or rows
-    if not rows:
-        asked = claim.experiment if level != "mechanism" else claim.mechanism_says
-        return "not in this study" if asked else "not asked"
-    return rows[0]["verdict"]
+    return next(iter(pooled or rows), None)
+
+
+def summary(claim, level, row):
+    """A level's verdict in a word."""
+    if row:
+        return row["verdict"]
+    asked = claim.experiment if level != "mechanism" else claim.mechanism_says
+    return "not in this study" if asked else "not asked"
 
 
 def provenance(study, records):
