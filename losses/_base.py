@@ -232,11 +232,11 @@ class Kernel:
     keeps_probability = False
     """Whether `fast_sums` writes p, and `gradient` reads it, in a tensor like x."""
 
-    def fast_sums(self, x, y, w, p=None):
+    def fast_sums(self, x, y, w, scratch, p=None):
         """`sums` without a graph; a subclass may know a faster way."""
         return self.sums(x, y, w)
 
-    def gradient(self, x, y, w, g, out, p=None):
+    def gradient(self, x, y, w, g, out, scratch, p=None):
         """d(sum(g * sums)) / dx into `out` (n, C, l), which may be p itself."""
         with torch.enable_grad():
             x = x.detach().requires_grad_()
@@ -273,6 +273,19 @@ def _cut(x, y, w, images, pixels):
     return _wide_block(x[images, :, pixels], y, None if w is None else w[images, :, pixels])
 
 
+class Scratch:
+    """Memory that is lent to block after block, since what is new to a process is slow to touch."""
+
+    def __init__(self):
+        self.held = {}
+
+    def __call__(self, name, like):
+        """A tensor of the shape and type of `like`, of any content; the same for the same name."""
+        if name not in self.held or self.held[name].numel() < like.numel():
+            self.held[name] = like.new_empty(like.numel())
+        return self.held[name][: like.numel()].view(like.shape)
+
+
 class _BlockSums(torch.autograd.Function):
     """Block by block, with one tensor like the logits for all that the backward pass needs.
 
@@ -287,14 +300,14 @@ class _BlockSums(torch.autograd.Function):
         ctx.save_for_backward(x, y, w)
         if ctx.needs_input_grad[1] and (kernel.keeps_probability or kernel.single):
             ctx.kept = torch.empty_like(x, dtype=wide(x[:0]).dtype)
-        out = None
+        out, scratch = None, Scratch()
         for images, pixels in _blocks(x, kernel.keeps_probability):
             block = _cut(x, y, w, images, pixels)
             kept = None if ctx.kept is None else ctx.kept[images, :, pixels]
             if kernel.single and kept is not None:
                 part = _value_and_gradient(kernel, *block, kept)
             else:
-                part = kernel.fast_sums(*block, kept)
+                part = kernel.fast_sums(*block, scratch, kept)
             if out is None:
                 if part.shape[1] == len(x) and pixels.stop >= x.shape[2]:
                     return part
@@ -309,11 +322,12 @@ class _BlockSums(torch.autograd.Function):
         kept, ctx.kept = ctx.kept, None
         if ctx.kernel.single and kept is not None:
             return None, kept.mul_(g[0].unsqueeze(-1)).to(x.dtype), None, None
-        grad = torch.empty_like(x) if kept is None else kept
+        grad, scratch = torch.empty_like(x) if kept is None else kept, Scratch()
         for images, pixels in _blocks(x, ctx.kernel.keeps_probability):
             block = _cut(x, y, w, images, pixels)
             out = grad[images, :, pixels]
-            ctx.kernel.gradient(*block, g[:, images], out, None if kept is None else out)
+            p = None if kept is None else out
+            ctx.kernel.gradient(*block, g[:, images], out, scratch, p)
         return None, grad.to(x.dtype), None, None
 
 
@@ -431,7 +445,7 @@ class RegionSums(Kernel):
 
     keeps_probability = True
 
-    def fast_sums(self, x, y, w, p=None):
+    def fast_sums(self, x, y, w, scratch, p=None):
         p = _probability_into(x, p)
         if w is not None:
             x, y, q = x * w, y * w, p * w
@@ -439,16 +453,19 @@ class RegionSums(Kernel):
             q = p
         if "nll" in self.terms or "flat" in self.terms:
             # -log p_c = (max x - x_c) - log max p, where max p is at least 1/C.
-            top = x.relu() if x.shape[1] == 1 else x.amax(1, keepdim=True)
-            best = (p - 0.5).abs_().add_(0.5) if x.shape[1] == 1 else p.amax(1, keepdim=True)
+            one = x.shape[1] == 1
+            top = torch.clamp(x, 0, out=scratch("a", x)) if one else x.amax(1, keepdim=True)
+            top = top.sum(-1)
+            best = p.amax(1, keepdim=True) if not one else torch.sub(p, 0.5, out=scratch("a", x))
+            best = best.abs_().add_(0.5) if one else best
             if w is not None:
                 best = torch.where(w > 0, best, 1.0)
-            top = top.sum(-1) - _sum_log(best, x.shape[1])
+            top -= _sum_log(best, x.shape[1])
         make = {
             "overlap": lambda: _dot(q, y),
             "predicted": lambda: q.sum(-1),
             "squared": lambda: _dot(q, q),
-            "distance": lambda: (q - y).abs_().sum(-1),
+            "distance": lambda: torch.sub(q, y, out=scratch("a", x)).abs_().sum(-1),
             "nll": lambda: top - _dot(x, y).sum(1, keepdim=True),
             "flat": lambda: top - x.sum((1, 2)).unsqueeze(1) / max(2, x.shape[1]),
             "target": lambda: y.sum(-1),
@@ -459,40 +476,44 @@ class RegionSums(Kernel):
         }
         return self._stack(x, [make[t]() for t in self.terms])
 
-    def gradient(self, x, y, w, g, out, p=None):
+    def gradient(self, x, y, w, g, out, scratch, p=None):
         g = dict(zip(self.terms, g.unsqueeze(-1), strict=True))
         p = probability(x) if p is None else p
         steps = {
-            "overlap": lambda: y * g["overlap"],
-            "squared": lambda: p * (2 * g["squared"]),
-            "distance": lambda: (p - y).sign_().mul_(g["distance"]),
-            "predicted": lambda: g["predicted"].expand_as(p),
+            "overlap": lambda into: torch.mul(y, g["overlap"], out=into),
+            "squared": lambda into: torch.mul(p, 2 * g["squared"], out=into),
+            "distance": lambda into: torch.sub(p, y, out=into).sign_().mul_(g["distance"]),
+            "predicted": lambda into: g["predicted"],
         }
-        dx = _total(steps[t]() for t in steps if t in g)
+        dx = _total([steps[t] for t in steps if t in g], x, scratch)
         last = w is None and "nll" not in g and "flat" not in g and out.dtype == p.dtype
         if dx is not None and x.shape[1] == 1:
-            into = out if last else dx.contiguous()
-            dx = torch.ops.aten.sigmoid_backward.grad_input(dx, p, grad_input=into)
+            dx = torch.ops.aten.sigmoid_backward.grad_input(dx, p, grad_input=out if last else dx)
         elif dx is not None:
             # Rather than torch's own, which copies what is not contiguous, as blocks are not.
-            dx = dx * p
-            mean = dx.sum(1, keepdim=True)
+            mean = dx.mul_(p).sum(1, keepdim=True)
             dx = torch.addcmul(dx, p, mean, value=-1, out=out if last else dx)
         if last and dx is not None:
             return
         steps = {
-            "nll": lambda: (p - y).mul_(g["nll"][:, :1]),
-            "flat": lambda: (p - 1 / max(2, x.shape[1])).mul_(g["flat"][:, :1]),
+            "nll": lambda into: torch.sub(p, y, out=into).mul_(g["nll"][:, :1]),
+            "flat": lambda into: torch.sub(p, 1 / max(2, x.shape[1]), out=into).mul_(
+                g["flat"][:, :1]
+            ),
         }
-        dx = _total((steps[t]() for t in steps if t in g), dx)
+        dx = _total([steps[t] for t in steps if t in g], x, scratch, dx)
         out.copy_(dx if w is None else dx * w)
 
 
-def _total(steps, first=None):
-    """The sum of the steps, made in the first of them."""
-    total = first
+def _total(steps, x, scratch, total=None):
+    """The sum of the steps, each of which may use the memory that it is given."""
     for step in steps:
-        total = step if total is None else total.add_(step)
+        into = scratch("total" if total is None else "step", x)
+        value = step(into)
+        if total is not None:
+            total.add_(value)
+        else:
+            total = value if value is into else into.copy_(value)
     return total
 
 
@@ -512,6 +533,11 @@ def nll(x, y):
 
 
 def _dot(a, b):
+    """sum(a b) over the last axis; of long rows on a CPU by BLAS, which makes no product first."""
+    if a.device.type == "cpu" and a.shape[2] >= 2**14:
+        return torch.stack(
+            [torch.dot(*rows) for rows in zip(a.flatten(0, 1), b.flatten(0, 1), strict=True)]
+        ).view(a.shape[:2])
     return (a * b).sum(-1)
 
 
@@ -519,7 +545,7 @@ def _sum_log(best, classes):
     """sum log(best) over the last axis, for best in [1/C, 1] (1/2 for the sigmoid).
 
     A logarithm costs more than everything else together, so one is taken of a product of many:
-    64 values above 1/2, or 16 above 1/128, stay far from underflow in float32.
+    64 values above 1/2, or 16 above 1/128, stay far from underflow in float32. `best` is used up.
     """
     folds = 6 if classes <= 2 else 4 if classes <= 128 else 0
     odd = best.shape[-1] % 2**folds
@@ -527,5 +553,5 @@ def _sum_log(best, classes):
     best = best[..., : best.shape[-1] - odd]
     for _ in range(folds):
         half = best.shape[-1] // 2
-        best = best[..., :half] * best[..., half:]
+        best = best[..., :half].mul_(best[..., half:])
     return best.log().sum(-1) + rest
