@@ -261,7 +261,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--only", nargs="*", help="names of losses")
     parser.add_argument("--compile", nargs="*", default=(), help="also these by torch.compile")
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
@@ -270,7 +270,7 @@ def main():
     warnings.filterwarnings("ignore")
     note, rows = about(options.device, options.threads), []
     for shape in SHAPES:
-        repeats = options.repeats if shape[-1] > 64 else 10 * options.repeats
+        repeats = options.repeats if shape[-1] > 64 else 5 * options.repeats
         rows += measure(shape, options.device, repeats, options.only, options.compile)
     name = f"losses-{options.device}-{options.threads}"
     print("\n".join(write(rows, note, options.out, name)))

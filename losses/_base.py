@@ -483,9 +483,11 @@ class RegionSums(Kernel):
             "overlap": lambda into: torch.mul(y, g["overlap"], out=into),
             "squared": lambda into: torch.mul(p, 2 * g["squared"], out=into),
             "distance": lambda into: torch.sub(p, y, out=into).sign_().mul_(g["distance"]),
-            "predicted": lambda into: g["predicted"],
         }
         dx = _total([steps[t] for t in steps if t in g], x, scratch)
+        if "predicted" in g:
+            dx = scratch("total", x).zero_() if dx is None else dx
+            dx.add_(g["predicted"])
         last = w is None and "nll" not in g and "flat" not in g and out.dtype == p.dtype
         if dx is not None and x.shape[1] == 1:
             dx = torch.ops.aten.sigmoid_backward.grad_input(dx, p, grad_input=out if last else dx)
@@ -506,14 +508,12 @@ class RegionSums(Kernel):
 
 
 def _total(steps, x, scratch, total=None):
-    """The sum of the steps, each of which may use the memory that it is given."""
+    """The sum of the steps, each of which writes into the memory that it is given."""
     for step in steps:
-        into = scratch("total" if total is None else "step", x)
-        value = step(into)
-        if total is not None:
-            total.add_(value)
+        if total is None:
+            total = step(scratch("total", x))
         else:
-            total = value if value is into else into.copy_(value)
+            total.add_(step(scratch("step", x)))
     return total
 
 
