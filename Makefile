@@ -18,6 +18,7 @@ test: $(VENV)/test.ok
 	$(RUN) python -m pytest -n 2 --dist loadfile
 
 bench: $(VENV)/test.ok
+	$(RUN) python -m benchmarks.agreement
 	$(RUN) python -m benchmarks.losses
 	$(RUN) python -m benchmarks.input_path
 
