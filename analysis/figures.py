@@ -13,8 +13,10 @@ from matplotlib import colors
 from PIL import Image
 
 from analysis import claims, mechanism, metrics, ranking, statistics, style, theory, tuning
+from analysis.claims import REFERENCE
 from analysis.style import plt
-from analysis.verdicts import POOLED, REFERENCE, read_verdicts
+from analysis.verdicts import POOLED, read_verdicts
+from experiments import prepared
 from experiments.files import write_whole
 from experiments.plan import CONTROLLED_FRACTION, Study, stress_name
 from experiments.results import read_table
@@ -51,8 +53,7 @@ def sweep(study, scored, name, dataset, knob):
     ok = rows.groupby(["stress", "loss"])["seed"].nunique()
     for axis, (metric, threshold) in zip(axes, panels, strict=True):
         for i, loss in enumerate(study.losses):
-            # Losses stand a little apart, so that their intervals do not hide each other.
-            shift = (i - (len(study.losses) - 1) / 2) / max(len(study.losses), 1)
+            shift = apart(i, len(study.losses))
             points = []
             for k, level in enumerate(levels):
                 values = metrics.per_seed(
@@ -135,7 +136,7 @@ def learned(study, whole, name, dataset):
     looks = style.looks(study.losses)
     for axis, kind in zip(axes, ("background", "foreground"), strict=True):
         for i, loss in enumerate(study.losses):
-            shift = (i - (len(study.losses) - 1) / 2) / max(len(study.losses), 1)
+            shift = apart(i, len(study.losses))
             points = []
             for level in levels:
                 rows = whole[
@@ -222,6 +223,11 @@ def half_the_score(study, table, dataset):
     return figure, caption
 
 
+def apart(i, losses):
+    """Where loss i stands, -1/2 to 1/2, so that the losses' intervals do not hide each other."""
+    return (i - (losses - 1) / 2) / losses
+
+
 def place(k, value, levels, shift, *, log):
     """A level's place on the axis, moved by a part of the gap between levels."""
     values = np.array(sorted(level.value for level in levels))
@@ -243,8 +249,9 @@ def examples(study, records, name, dataset, knob):
         len(levels), columns, figsize=(style.WIDTH, 0.98 * side * len(levels) + 0.25), squeeze=False
     )
     figure.get_layout_engine().set(h_pad=0.01, w_pad=0.02, hspace=0.01, wspace=0.01)
-    palette = colors.ListedColormap(["#101010", "#FFFFFF", "#E69F00", "#56B4E9"])
+    palette = colors.ListedColormap(["#101010", "#FFFFFF", "#E69F00", "#56B4E9", "#707070"])
     paths = {(r["run"]["dataset"], *key(r["run"])): r for r in records}
+    some_ignored = False
     for row, level in zip(axes, levels, strict=True):
         stress = stress_name(level.stress)
         folder = Path(study.data_folder(dataset, stress, seed))
@@ -253,7 +260,11 @@ def examples(study, records, name, dataset, knob):
         truth = np.asarray(Image.open(folder / "masks" / f"{stem}.png")) > 0
         row[0].imshow(image, cmap="gray", vmin=0, vmax=255)
         row[0].set_ylabel(f"{knob} {level.label}" if knob else level.label, fontsize=7)
-        row[1].imshow(truth, cmap=palette, vmin=0, vmax=3)
+        ignored = np.zeros_like(truth)
+        if (folder / prepared.IGNORED).is_dir():
+            ignored = np.asarray(Image.open(folder / prepared.IGNORED / f"{stem}.png")) > 0
+            some_ignored = True
+        row[1].imshow(np.where(ignored, 4, truth), cmap=palette, vmin=0, vmax=4)
         for axis, loss in zip(row[2:], losses, strict=True):
             run = next(
                 r
@@ -267,9 +278,9 @@ def examples(study, records, name, dataset, knob):
                 continue
             strip = np.asarray(Image.open(Path(study.folder, run.path, "probabilities.png")))
             predicted = strip[:, : truth.shape[1]] > 127
-            # 1: both, 2: predicted only, 3: missed
+            # 0: neither, 1: both, 2: predicted only, 3: missed, 4: does not count
             kind = np.where(predicted & truth, 1, np.where(predicted, 2, np.where(truth, 3, 0)))
-            axis.imshow(kind, cmap=palette, vmin=0, vmax=3)
+            axis.imshow(np.where(ignored, 4, kind), cmap=palette, vmin=0, vmax=4)
     for axis, label in zip(axes[0], ["Image", "Truth", *map(style.name, losses)], strict=True):
         axis.set_title(label, fontsize=7)
     for axis in axes.flat:
@@ -279,13 +290,14 @@ def examples(study, records, name, dataset, knob):
     caption = (
         f"{title(name).capitalize()} on {dataset}: the first test image of seed {seed} at each "
         "level, with the predictions at threshold 0.5. White: foreground found; orange: predicted "
-        "but not there; blue: there but missed. One image is an illustration, not evidence."
+        f"but not there; blue: there but missed{'; grey: not counted' * some_ignored}. One image "
+        "is an illustration, not evidence."
     )
     return figure, caption
 
 
 def key(run):
-    return stress_name(tuple(sorted(run["stress"].items()))), run["loss"], run["seed"]
+    return stress_name(sorted(run["stress"].items())), run["loss"], run["seed"]
 
 
 def curves(study, records, dataset):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import style
+from analysis.claims import REFERENCE
 from analysis.style import plt
 
 CONDITIONS = {
@@ -19,7 +20,6 @@ CONDITIONS = {
     "noise": ("noisy_share", 0.1, "share of the gradient", "10% of labels flipped, 90% sure"),
 }
 """Claim -> (quantity, x that is looked at, unit, the condition in words)."""
-REFERENCE = "cross_entropy"
 
 
 def verdict_rows(measured):

@@ -7,6 +7,8 @@ missing (not 1) when nothing is; missing scores are left out of means and counte
 import numpy as np
 import pandas as pd
 
+from experiments.plan import stress_name
+
 
 def share(part, whole):
     """part / whole; missing for 0 / 0."""
@@ -156,7 +158,7 @@ def of_runs(records):
         rows.append(
             {
                 "dataset": run["dataset"],
-                "stress": "_".join(f"{k}-{v}" for k, v in sorted(run["stress"].items())) or "none",
+                "stress": stress_name(sorted(run["stress"].items())),
                 "loss": run["loss"],
                 "learning_rate": run["learning_rate"],
                 "seed": run["seed"],

@@ -1,7 +1,7 @@
 """A folder that can be put into a manuscript as it is: `python -m analysis.paper ... OUT`.
 
 figures/ as PDF, tables/ as LaTeX (booktabs) and CSV of the same frames, captions.tex with a
-macro's worth of caption for each figure, and README.txt that says what it rests on.
+caption for each figure, and README.txt that says what it rests on.
 """
 
 import argparse

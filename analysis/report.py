@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from analysis import claims, metrics, ranking, stresses, style, tables, tuning
-from analysis.verdicts import POOLED, REFERENCE, headline, read_verdicts
+from analysis.claims import REFERENCE
+from analysis.verdicts import POOLED, headline, read_verdicts
 from experiments.files import write_whole
 from experiments.plan import Study
 from experiments.results import COLUMNS, read_table

@@ -17,6 +17,7 @@ from analysis import style
 from analysis.style import plt
 from experiments.files import write_whole
 from experiments.plan import SPLITS, Study
+from experiments.prepared import CLEAN, MASKS
 
 COLUMNS = {
     "dataset": "",
@@ -50,9 +51,9 @@ def _read(path):
 def measure(folder, split):
     """One split of a prepared folder: COLUMNS from `images` on."""
     stems = json.loads((folder / "dataset.json").read_text())["split"][split]
-    clean = folder / ("masks_clean" if (folder / "masks_clean").is_dir() else "masks")
+    clean = folder / (CLEAN if (folder / CLEAN).is_dir() else MASKS)
     images = [_grey(_read(folder / "images" / f"{s}.png")) for s in stems]
-    labels = [_read(folder / "masks" / f"{s}.png") > 0 for s in stems]
+    labels = [_read(folder / MASKS / f"{s}.png") > 0 for s in stems]
     masks = [_read(clean / f"{s}.png") > 0 for s in stems]
     sizes = [_sizes(mask) for mask in masks]
     every = np.concatenate(sizes)
@@ -116,14 +117,14 @@ def _sheet(study, dataset, stresses):
     for row, (name, stress) in zip(axes, stresses, strict=True):
         folder = Path(study.data_folder(dataset, name, seed))
         stems = json.loads((folder / "dataset.json").read_text())["split"]["train"]
-        clean = folder / "masks_clean"
+        clean = folder / CLEAN
         # Spread over the split: neighbours are often of one patient or video.
         picked = np.linspace(0, len(stems) - 1, SHOWN).round().astype(int)
         for axis, stem in zip(row, (stems[i] for i in picked), strict=True):
             axis.imshow(_read(folder / "images" / f"{stem}.png"), cmap="gray", vmin=0, vmax=255)
             if clean.is_dir():
                 _outline(axis, _read(clean / f"{stem}.png"), "#56B4E9", 0.5)
-            _outline(axis, _read(folder / "masks" / f"{stem}.png"), "#E69F00", 0.7)
+            _outline(axis, _read(folder / MASKS / f"{stem}.png"), "#E69F00", 0.7)
             axis.set_xticks([])
             axis.set_yticks([])
             axis.spines[:].set_visible(False)

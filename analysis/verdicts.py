@@ -6,12 +6,11 @@ from dataclasses import asdict, dataclass, fields, replace
 import pandas as pd
 
 from analysis import claims, mechanism, metrics, statistics, tuning
+from analysis.claims import REFERENCE
 from experiments.files import write_whole
 from experiments.plan import Study, stress_name
 from experiments.results import read_table
 
-REFERENCE = "cross_entropy"
-"""What a loss is held against."""
 THRESHOLDS = ("0.5", "tuned")
 POOLED = "all datasets"
 

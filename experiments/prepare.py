@@ -44,7 +44,7 @@ def controlled_scenes(study, dataset, knobs, seed):
 def read_source(study, dataset):
     """{split: {stem: (image, masks)}}, None for generated images.
 
-    masks: MASKS, what is to be ignored as IGNORED, and other observers' by their names.
+    masks: MASKS, what is to be ignored as IGNORED, and other observers' by their folders' names.
     """
     if dataset.controlled:
         return None
@@ -52,7 +52,7 @@ def read_source(study, dataset):
     observers = study.observers(dataset)
 
     def sample(stem):
-        masks = {name: source.mask(stem, masks_of(name)) for name in observers}
+        masks = {masks_of(name): source.mask(stem, masks_of(name)) for name in observers}
         masks[MASKS] = source.mask(stem)
         if dataset.ignore is not None:
             ignored = source.labels(stem) == dataset.ignore
@@ -61,6 +61,11 @@ def read_source(study, dataset):
         return source.image(stem), masks
 
     return {split: {s: sample(s) for s in sorted(stems)} for split, stems in source.split.items()}
+
+
+def observed(knobs):
+    """The folder of the observer's masks that a stress asks for, or None."""
+    return masks_of(knobs["observer"]) if "observer" in knobs else None
 
 
 def windows(study, dataset, knobs, source):
@@ -78,7 +83,7 @@ def windows(study, dataset, knobs, source):
             image = np.repeat(image[..., None], 3, axis=2)
         key = stable_seed(dataset.name, place, stem, again)
         size = knobs.get("size", "large")
-        names = [name for name in (MASKS, IGNORED, knobs.get("observer")) if name in masks]
+        names = [name for name in (MASKS, IGNORED, observed(knobs)) if name in masks]
         layers = [image, *(masks[name] for name in names)]
 
         def make(fraction):
@@ -154,14 +159,14 @@ def prepare(study, dataset, stress_name, seed, source=None):
                 content = hashlib.sha256(image.tobytes()).hexdigest()
                 rng = np.random.default_rng(stable_seed("image_noise", content))
                 image = stress.image_noise(rng, image, knobs["image_noise"])
-            observed = masks.pop(knobs.get("observer"), masks[MASKS])
+            label = masks.pop(observed(knobs), masks[MASKS])
             if stress.LABELS & set(knobs):
                 masks[CLEAN] = masks[MASKS]
                 if split == "train":
                     rng = np.random.default_rng(
                         stable_seed("labels", dataset.name, seed, stem, stress_name)
                     )
-                    masks[MASKS] = stress.corrupt(rng, observed, knobs)
+                    masks[MASKS] = stress.corrupt(rng, label, knobs)
             samples[split].append((stem, image, masks))
     clean = {s: [m.get(CLEAN, m[MASKS]) for *_, m in samples[s]] for s in SPLITS}
     measured = {

@@ -453,11 +453,12 @@ class RegionSums(Kernel):
             q = p
         if "nll" in self.terms or "flat" in self.terms:
             # -log p_c = (max x - x_c) - log max p, where max p is at least 1/C.
-            one = x.shape[1] == 1
-            top = torch.clamp(x, 0, out=scratch("a", x)) if one else x.amax(1, keepdim=True)
-            top = top.sum(-1)
-            best = p.amax(1, keepdim=True) if not one else torch.sub(p, 0.5, out=scratch("a", x))
-            best = best.abs_().add_(0.5) if one else best
+            if x.shape[1] == 1:
+                top = torch.clamp(x, 0, out=scratch("pixels", x)).sum(-1)
+                best = torch.sub(p, 0.5, out=scratch("pixels", x)).abs_().add_(0.5)
+            else:
+                top = x.amax(1, keepdim=True).sum(-1)
+                best = p.amax(1, keepdim=True)
             if w is not None:
                 best = torch.where(w > 0, best, 1.0)
             top -= _sum_log(best, x.shape[1])
@@ -465,7 +466,7 @@ class RegionSums(Kernel):
             "overlap": lambda: _dot(q, y),
             "predicted": lambda: q.sum(-1),
             "squared": lambda: _dot(q, q),
-            "distance": lambda: torch.sub(q, y, out=scratch("a", x)).abs_().sum(-1),
+            "distance": lambda: torch.sub(q, y, out=scratch("pixels", x)).abs_().sum(-1),
             "nll": lambda: top - _dot(x, y).sum(1, keepdim=True),
             "flat": lambda: top - x.sum((1, 2)).unsqueeze(1) / max(2, x.shape[1]),
             "target": lambda: y.sum(-1),

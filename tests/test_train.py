@@ -95,6 +95,20 @@ def test_augmentation_turns_image_mask_and_maps_alike(short, in_tmp):
     assert len(seen) > len(cell.images)
 
 
+def test_a_run_whose_last_step_has_no_finite_gradient_has_diverged(short, in_tmp, monkeypatch):
+    short["training"]["steps"] = 1
+    study = prepared_study(short)
+
+    def loss(logits, target):
+        return (logits - logits.detach()).abs().sqrt().sum()  # 0, and no slope there
+
+    loss.to = lambda device: loss
+    monkeypatch.setattr(train.losses, "build", lambda spec: loss)
+    monkeypatch.setattr(provenance, "code", lambda spec: "none")
+    record = train.train(study, study.runs[0])
+    assert (record["status"], record["step"]) == ("diverged", 1)
+
+
 @pytest.mark.parametrize("loss", ["dice", "cross_entropy", "boundary_loss", "elsewhere"])
 def test_nothing_is_learned_from_pixels_that_do_not_count(tiny, in_tmp, loss):
     rng = np.random.default_rng(0)

@@ -4,6 +4,8 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+REFERENCE = "cross_entropy"
+"""What a loss is held against."""
 NAMES = ("definition", "imbalance", "boundary", "object_size", "noise", "threshold")
 
 
