@@ -179,7 +179,7 @@ def fit(model, loss_fn, cell, run, device, say):
     optimizer = torch.optim.Adam(model.parameters(), lr=run.learning_rate, fused=True)
     amp = training.mixed_precision and device == "cuda"
     scaler = torch.amp.GradScaler(device, enabled=amp)
-    every = max(1, training.steps // CURVE_POINTS)
+    every = -(-training.steps // CURVE_POINTS)  # rounded up: no stub of a last interval
     curve, recent = [], []
     maps = None
     if hasattr(loss_fn, "maps"):  # distances and the like: once per image, not per step
