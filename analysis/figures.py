@@ -16,9 +16,8 @@ from analysis import claims, mechanism, metrics, ranking, statistics, style, the
 from analysis.claims import REFERENCE
 from analysis.style import plt
 from analysis.verdicts import POOLED, read_verdicts
-from experiments import prepared
 from experiments.files import write_whole
-from experiments.plan import CONTROLLED_FRACTION, Study, stress_name
+from experiments.plan import CONTROLLED_FRACTION, IGNORED, Study, stress_name
 from experiments.results import read_table
 
 KNOB_LABELS = {
@@ -261,8 +260,8 @@ def examples(study, records, name, dataset, knob):
         row[0].imshow(image, cmap="gray", vmin=0, vmax=255)
         row[0].set_ylabel(f"{knob} {level.label}" if knob else level.label, fontsize=7)
         ignored = np.zeros_like(truth)
-        if (folder / prepared.IGNORED).is_dir():
-            ignored = np.asarray(Image.open(folder / prepared.IGNORED / f"{stem}.png")) > 0
+        if (folder / IGNORED).is_dir():
+            ignored = np.asarray(Image.open(folder / IGNORED / f"{stem}.png")) > 0
             some_ignored = True
         row[1].imshow(np.where(ignored, 4, truth), cmap=palette, vmin=0, vmax=4)
         for axis, loss in zip(row[2:], losses, strict=True):

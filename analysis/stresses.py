@@ -16,8 +16,7 @@ from scipy import ndimage
 from analysis import style
 from analysis.style import plt
 from experiments.files import write_whole
-from experiments.plan import SPLITS, Study
-from experiments.prepared import CLEAN, MASKS
+from experiments.plan import CLEAN, MASKS, SPLITS, Study
 
 COLUMNS = {
     "dataset": "",

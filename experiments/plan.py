@@ -113,13 +113,15 @@ class Training:
         return cls(**value)
 
 
-def masks_of(target):
-    """The folder of a target's masks in the prepared layout."""
-    return f"masks_{target}" if target else "masks"
-
-
 LABELS = "labels"
 """The folder of class ids in the prepared layout."""
+MASKS, CLEAN, IGNORED = "masks", "masks_clean", "ignored"
+"""Folders of a stressed dataset: training labels, the true ones, what does not count."""
+
+
+def masks_of(target):
+    """The folder of a target's masks in the prepared layout."""
+    return f"{MASKS}_{target}" if target else MASKS
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,16 @@ import hashlib
 import numpy as np
 
 from experiments import controlled, prepared, stress
-from experiments.plan import CONTROLLED_FRACTION, SPLITS, Study, masks_of, stable_seed
-from experiments.prepared import CLEAN, IGNORED, MASKS
+from experiments.plan import (
+    CLEAN,
+    CONTROLLED_FRACTION,
+    IGNORED,
+    MASKS,
+    SPLITS,
+    Study,
+    masks_of,
+    stable_seed,
+)
 
 REACH = 0.25
 """By how much, relatively, the mean foreground fraction may miss the one asked for."""

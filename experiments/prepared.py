@@ -16,10 +16,8 @@ from PIL import Image
 
 from experiments.config import prepared_folder
 from experiments.files import write_whole
-from experiments.plan import LABELS, SPLITS
+from experiments.plan import IGNORED, LABELS, SPLITS
 
-MASKS, CLEAN, IGNORED = "masks", "masks_clean", "ignored"
-"""Folders of a stressed dataset: training labels, the true ones, what does not count."""
 SHARES = {"test": 0.2, "val": 0.2}  # where a dataset brings no split of its own
 
 

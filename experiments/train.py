@@ -27,7 +27,7 @@ from PIL import Image
 
 import losses
 from experiments import evaluate, models, prepared, provenance, results
-from experiments.plan import stable_seed
+from experiments.plan import CLEAN, IGNORED, stable_seed
 
 log = logging.getLogger("dicebench")
 
@@ -88,9 +88,9 @@ class Cell:
             return np.stack([data.mask(stem, name) for stem in data.split[split]])
 
         self.images, self.masks = load("train")
-        self.clean, self.ignored = layer("train", prepared.CLEAN), layer("train", prepared.IGNORED)
+        self.clean, self.ignored = layer("train", CLEAN), layer("train", IGNORED)
         self.val_images, self.val_masks = load("val")
-        self.val_ignored = layer("val", prepared.IGNORED)
+        self.val_ignored = layer("val", IGNORED)
         self.test_images, _ = load("test")
         self.test = evaluate.truths(data)
         self.channels = self.images.shape[-1]
