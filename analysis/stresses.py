@@ -15,8 +15,9 @@ from scipy import ndimage
 
 from analysis import style
 from analysis.style import plt
+from experiments import objects
 from experiments.files import write_whole
-from experiments.plan import CLEAN, MASKS, SPLITS, Study
+from experiments.plan import CLEAN, INSTANCES, MASKS, SPLITS, Study
 
 COLUMNS = {
     "dataset": "",
@@ -27,7 +28,7 @@ COLUMNS = {
     "empty": "share of images whose true mask is without foreground",
     "fraction": "share of foreground among the true masks' pixels",
     "label_fraction": "the same of the labels",
-    "objects": "objects per image in the true masks (8-connected)",
+    "objects": "objects per image in the true masks (8-connected, of one instance where ids tell)",
     "label_objects": "the same in the labels",
     "size_q10": "10% quantile of the true objects' sizes, pixels",
     "size_q50": "their median",
@@ -54,7 +55,12 @@ def measure(folder, split):
     images = [_grey(_read(folder / "images" / f"{s}.png")) for s in stems]
     labels = [_read(folder / MASKS / f"{s}.png") > 0 for s in stems]
     masks = [_read(clean / f"{s}.png") > 0 for s in stems]
-    sizes = [_sizes(mask) for mask in masks]
+    ids = [_instances(folder, s) for s in stems]
+    sizes = [objects.label(mask, own)[1] for mask, own in zip(masks, ids, strict=True)]
+    drawn = [
+        len(objects.label(label, own if own is None else _nearest(own))[1])
+        for label, own in zip(labels, ids, strict=True)
+    ]
     every = np.concatenate(sizes)
     edge = sum((mask & ~ndimage.binary_erosion(mask, border_value=1)).sum() for mask in masks)
     inside, image = np.stack(masks), np.stack(images)
@@ -66,7 +72,7 @@ def measure(folder, split):
         "fraction": inside.mean(),
         "label_fraction": np.mean(labels),
         "objects": len(every) / len(stems),
-        "label_objects": np.mean([len(_sizes(label)) for label in labels]),
+        "label_objects": np.mean(drawn),
         "size_q10": q10,
         "size_q50": q50,
         "size_q90": q90,
@@ -80,10 +86,18 @@ def _grey(image):
     return image if image.ndim == 2 else image.mean(axis=2)
 
 
-def _sizes(mask):
-    """Pixels of each object."""
-    numbers, count = ndimage.label(mask, np.ones((3, 3)))
-    return np.bincount(numbers.ravel(), minlength=count + 1)[1:]
+def _instances(folder, stem):
+    """Ids of objects, or None where there are none."""
+    path = folder / INSTANCES / f"{stem}.png"
+    return _read(path) if path.exists() else None
+
+
+def _nearest(instances):
+    """Every pixel with the id of the object that is nearest: what was drawn may lie outside."""
+    outside = instances == 0
+    return instances[
+        tuple(ndimage.distance_transform_edt(outside, return_distances=False, return_indices=True))
+    ]
 
 
 def table(study):

@@ -5,10 +5,9 @@ from functools import cached_property
 import numpy as np
 from scipy import ndimage
 
+from experiments import objects
 from experiments.results import BAND, HIT, SIZE_BINS, TOLERANCE
 
-EIGHT = np.ones((3, 3))
-"""Pixels that touch at a corner are one object."""
 _TAIL = np.array([1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3])
 CALIBRATION_BINS = 15
 THRESHOLDS = np.concatenate([_TAIL, np.arange(1, 100) / 100, 1 - _TAIL[::-1]])
@@ -19,12 +18,14 @@ class Truth:
     """A true mask, and what of it every run is held against.
 
     ignored: pixels that count for nothing, or None; what is predicted there is dropped.
+    instances: as `objects.label` takes them.
     """
 
-    def __init__(self, stem, mask, ignored=None):
+    def __init__(self, stem, mask, ignored=None, instances=None):
         self.stem = stem
         self.counted = np.ones(mask.shape, bool) if ignored is None else ignored == 0
         self.mask = mask.astype(bool) & self.counted
+        self.instances = instances
 
     @cached_property
     def band(self):
@@ -42,8 +43,7 @@ class Truth:
     @cached_property
     def objects(self):
         """Object number of each pixel (0: background), and the objects' areas."""
-        labels, _ = ndimage.label(self.mask, EIGHT)
-        return labels, np.bincount(labels.ravel())[1:]
+        return objects.label(self.mask, self.instances)
 
     def count(self, predicted):
         """The counts of one prediction (boolean, of the mask's shape), as `results.COUNTS` says."""
@@ -57,15 +57,18 @@ class Truth:
             bin_ = (areas >= low) & (areas < high)
             row[f"objects_{size}"] = int(bin_.sum())
             row[f"hits_{size}"] = int(hit[bin_].sum())
-        predicted_labels, n = ndimage.label(predicted, EIGHT)
-        row["predicted_objects"] = n
-        row["false_objects"] = n - len(np.unique(predicted_labels[self.mask & predicted]))
+        numbers, areas = objects.label(predicted)
+        row["predicted_objects"] = len(areas)
+        row["false_objects"] = len(areas) - len(np.unique(numbers[self.mask & predicted]))
         return row | surface_counts(self.surface, Surface(predicted))
 
 
 def truths(data):
     """What the test images of a stressed folder (`prepared.Prepared`) are held against."""
-    return [Truth(stem, data.mask(stem), data.ignored(stem)) for stem in data.split["test"]]
+    return [
+        Truth(stem, data.mask(stem), data.ignored(stem), data.instances(stem))
+        for stem in data.split["test"]
+    ]
 
 
 class Surface:

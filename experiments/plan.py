@@ -115,6 +115,8 @@ class Training:
 
 LABELS = "labels"
 """The folder of class ids in the prepared layout."""
+INSTANCES = "instances"
+"""The folder of object ids in the prepared layout."""
 MASKS, CLEAN, IGNORED = "masks", "masks_clean", "ignored"
 """Folders of a stressed dataset: training labels, the true ones, what does not count."""
 
@@ -128,13 +130,15 @@ def masks_of(target):
 class Dataset:
     """A dataset of a study: controlled images made by the suite, or a prepared folder.
 
-    ignore: the class id in ``labels/`` whose pixels are neither learned from nor counted.
+    target: whose masks are the foreground; classes: the class ids in ``labels/`` that are it
+    instead; ignore: the one whose pixels are neither learned from nor counted.
     """
 
     name: str
     source: str
     folder: str | None = None
     target: str | None = None
+    classes: tuple = ()
     ignore: int | None = None
     train: int = 96
     val: int = 32
@@ -147,14 +151,23 @@ class Dataset:
 
     @property
     def masks(self):
-        return masks_of(self.target)
+        """The folder of what is foreground."""
+        return LABELS if self.classes else masks_of(self.target)
+
+    @property
+    def has_instances(self):
+        """Whether objects that touch are told apart: ids belong to the masks without a target."""
+        folder = Path(self.folder or "", INSTANCES)
+        return not self.controlled and self.masks == MASKS and folder.is_dir()
 
     @classmethod
     def read(cls, name, value, mirror):
         place = f"datasets.{name}"
         check.name(name, place)
         value = check.mapping(
-            {} if value is None else value, place, ("source", "folder", "target", "ignore", *SPLITS)
+            {} if value is None else value,
+            place,
+            ("source", "folder", "target", "classes", "ignore", *SPLITS),
         )
         for split in SPLITS:
             if split in value:
@@ -163,16 +176,27 @@ class Dataset:
             if value.get(key) is not None:
                 check.text(value[key], f"{place}.{key}")
         source = value.get("source", name)
-        dataset = cls(name, source, **{k: v for k, v in value.items() if k != "source"})
+        classes = (
+            tuple(check.unique(value["classes"], f"{place}.classes")) if "classes" in value else ()
+        )
+        for number in classes:
+            check.number(number, f"{place}.classes", 0, 255, whole=True)
+        value = value | {"source": source, "classes": classes}
+        dataset = cls(name, **value)
         if dataset.controlled:
-            for key in ("folder", "target", "ignore"):
-                if value.get(key) is not None:
+            for key in ("folder", "target", "classes", "ignore"):
+                if value.get(key) not in (None, ()):
                     check.refuse(f"{place}.{key}", value[key], "nothing, for controlled images")
             return dataset
         if not dataset.folder:
             folder, fetched = check.located(source, mirror, place)
             dataset = replace(dataset, folder=folder, fetched=fetched)
-        dataset.check_target(dataset.target, f"{place}.target" if dataset.target else place)
+        if not classes:
+            dataset.check_target(dataset.target, f"{place}.target" if dataset.target else place)
+        elif dataset.target:
+            check.refuse(f"{place}.target", dataset.target, "nothing beside 'classes'")
+        elif dataset.at_hand:
+            check.prepared_folder(Path(dataset.folder), LABELS, f"{place}.classes")
         if dataset.ignore is not None:
             check.number(dataset.ignore, f"{place}.ignore", 0, 255, whole=True)
             if dataset.at_hand:
@@ -519,6 +543,8 @@ class Study:
         described = f"{dataset.folder}/dataset.json"
         if dataset.fetched:
             return [described]
-        targets = [dataset.target, *self.observers(dataset)]
-        folders = ["images", *map(masks_of, targets), *[LABELS] * (dataset.ignore is not None)]
-        return [f"{dataset.folder}/{f}" for f in folders] + [described] * os.path.exists(described)
+        folders = {"images", dataset.masks, *map(masks_of, self.observers(dataset))}
+        folders |= {LABELS} if dataset.ignore is not None else set()
+        folders |= {INSTANCES} if dataset.has_instances else set()
+        files = [f"{dataset.folder}/{f}" for f in sorted(folders)]
+        return files + [described] * os.path.exists(described)

@@ -15,6 +15,7 @@ from experiments.plan import (
     CLEAN,
     CONTROLLED_FRACTION,
     IGNORED,
+    INSTANCES,
     MASKS,
     SPLITS,
     Study,
@@ -52,7 +53,8 @@ def controlled_scenes(study, dataset, knobs, seed):
 def read_source(study, dataset):
     """{split: {stem: (image, masks)}}, None for generated images.
 
-    masks: MASKS, what is to be ignored as IGNORED, and other observers' by their folders' names.
+    masks: MASKS, what is to be ignored as IGNORED, ids of objects as INSTANCES, and other
+    observers' masks by their folders' names.
     """
     if dataset.controlled:
         return None
@@ -61,7 +63,12 @@ def read_source(study, dataset):
 
     def sample(stem):
         masks = {masks_of(name): source.mask(stem, masks_of(name)) for name in observers}
-        masks[MASKS] = source.mask(stem)
+        if dataset.classes:
+            masks[MASKS] = np.isin(source.labels(stem), dataset.classes).astype(np.uint8)
+        else:
+            masks[MASKS] = source.mask(stem)
+        if dataset.has_instances:
+            masks[INSTANCES] = source.instances(stem) * masks[MASKS]
         if dataset.ignore is not None:
             ignored = source.labels(stem) == dataset.ignore
             masks = {name: mask * ~ignored for name, mask in masks.items()}
@@ -91,7 +98,7 @@ def windows(study, dataset, knobs, source):
             image = np.repeat(image[..., None], 3, axis=2)
         key = stable_seed(dataset.name, place, stem, again)
         size = knobs.get("size", "large")
-        names = [name for name in (MASKS, IGNORED, observed(knobs)) if name in masks]
+        names = [name for name in (MASKS, IGNORED, INSTANCES, observed(knobs)) if name in masks]
         layers = [image, *(masks[name] for name in names)]
 
         def make(fraction):
@@ -167,14 +174,17 @@ def prepare(study, dataset, stress_name, seed, source=None):
                 content = hashlib.sha256(image.tobytes()).hexdigest()
                 rng = np.random.default_rng(stable_seed("image_noise", content))
                 image = stress.image_noise(rng, image, knobs["image_noise"])
-            label = masks.pop(observed(knobs), masks[MASKS])
+            instances = masks.get(INSTANCES)
+            label = masks[MASKS]
+            if observed(knobs):
+                label, instances = masks.pop(observed(knobs)), None
             if stress.LABELS & set(knobs):
                 masks[CLEAN] = masks[MASKS]
                 if split == "train":
                     rng = np.random.default_rng(
                         stable_seed("labels", dataset.name, seed, stem, stress_name)
                     )
-                    masks[MASKS] = stress.corrupt(rng, label, knobs)
+                    masks[MASKS] = stress.corrupt(rng, label, knobs, instances)
             samples[split].append((stem, image, masks))
     clean = {s: [m.get(CLEAN, m[MASKS]) for *_, m in samples[s]] for s in SPLITS}
     measured = {

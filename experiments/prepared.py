@@ -16,8 +16,10 @@ from PIL import Image
 
 from experiments.config import prepared_folder
 from experiments.files import write_whole
-from experiments.plan import IGNORED, LABELS, SPLITS
+from experiments.plan import IGNORED, INSTANCES, LABELS, SPLITS
 
+PLAIN = ("L", "RGB", "I;16")
+"""Modes of an image whose pixels are read as they are."""
 SHARES = {"test": 0.2, "val": 0.2}  # where a dataset brings no split of its own
 
 
@@ -38,7 +40,7 @@ class Prepared:
         """uint8 (H, W) of 0 and 1."""
         path = self.folder / (masks or self.masks) / f"{stem}.png"
         mask = _read(path)
-        if mask.ndim != 2 or not np.isin(mask, (0, 255)).all():
+        if mask.dtype != np.uint8 or mask.ndim != 2 or not np.isin(mask, (0, 255)).all():
             values = np.unique(mask)[:8].tolist()
             raise ValueError(f"{path}: mask values {values}; allowed: one channel of 0 and 255")
         return mask // 255
@@ -49,14 +51,18 @@ class Prepared:
 
     def ignored(self, stem):
         """uint8 (H, W), 1 where a pixel counts for nothing, of a stressed folder; or None."""
-        path = self.folder / IGNORED
-        return self.mask(stem, IGNORED) if path.is_dir() else None
+        return self.mask(stem, IGNORED) if (self.folder / IGNORED).is_dir() else None
+
+    def instances(self, stem):
+        """(H, W) ids of objects, 0 where there is none, or None where nobody has told them."""
+        path = self.folder / INSTANCES
+        return _read(path / f"{stem}.png").astype(np.uint16) if path.is_dir() else None
 
 
 def _read(path):
     try:
         with Image.open(path) as image:
-            return np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+            return np.asarray(image if image.mode in PLAIN else image.convert("RGB"))
     except (OSError, SyntaxError) as error:
         raise ValueError(f"{path}: cannot be read as an image: {error}") from None
 
@@ -157,7 +163,9 @@ def write(folder, samples, info):
     content = hashlib.sha256()
     for split in SPLITS:
         for stem, image, masks in samples[split]:
-            layers = {"images": image} | {name: mask * 255 for name, mask in masks.items()}
+            layers = {"images": image} | {
+                name: mask if name == INSTANCES else mask * 255 for name, mask in masks.items()
+            }
             for part, array in layers.items():
                 _save(folder / part / f"{stem}.png", array)
                 content.update(f"{split}/{part}/{stem}{array.shape}".encode() + array.tobytes())

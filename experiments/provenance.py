@@ -21,7 +21,7 @@ PACKAGES = ("torch", "segmentation-models-pytorch", "timm", "albumentations", "n
 def code(loss_spec):
     """Fingerprint of the source that a run's numbers come from: the training and its loss."""
     here = Path(__file__).parent
-    files = {here / f"{name}.py" for name in ("train", "models", "evaluate")}
+    files = {here / f"{name}.py" for name in ("train", "models", "evaluate", "objects")}
     for module in losses.build(json.loads(loss_spec)).modules():
         for base in type(module).__mro__:
             if base.__module__.split(".")[0] in ("builtins", "torch"):

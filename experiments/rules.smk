@@ -62,7 +62,10 @@ for dataset in study.datasets.values():
             f"prepare_{dataset.name}"
         input:
             source=study.source_files(dataset),
-            code=[f"experiments/{m}.py" for m in ("prepare", "prepared", "stress", "controlled")],
+            code=[
+                f"experiments/{m}.py"
+                for m in ("prepare", "prepared", "stress", "objects", "controlled")
+            ],
         output:
             study.prepared(dataset),
         log:
@@ -83,7 +86,7 @@ for chunk in study.chunks.values():
             checked_file,
             data=sorted({f"{study.data_folder(*run.cell)}/dataset.json" for run in chunk.runs}),
             code=[*sources("losses"), *study.loss_files]
-            + [f"experiments/{m}.py" for m in ("train", "models", "evaluate")],
+            + [f"experiments/{m}.py" for m in ("train", "models", "evaluate", "objects")],
         output:
             # Kept when the job runs again: it trains only what is missing or no longer valid.
             [update(study.record(run)) for run in chunk.runs],
@@ -128,7 +131,7 @@ rule collect:
 rule controls:
     input:
         data=[p for dataset in study.datasets.values() for p in study.prepared(dataset)],
-        code=[f"experiments/{m}.py" for m in ("controls", "evaluate")],
+        code=[f"experiments/{m}.py" for m in ("controls", "evaluate", "objects")],
     output:
         f"{study.folder}/controls.csv",
     log:

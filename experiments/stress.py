@@ -9,20 +9,18 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
+from experiments import objects
+
 STRIDE = 4
 """Pixels between the window positions that are weighed against each other."""
 NEAR = 0.1
 """By how much, relatively, a window may miss the fraction to cut fewer objects."""
-
-
-TOUCHING = np.ones((3, 3), int)
-"""Pixels that touch at a side or a corner belong to one object."""
 TRIES = 100
 """Places that are tried for an object that is made up."""
 
 
 def window(rng, layers, side, size="large", fraction=None):
-    """A (side, side) window of the layers: an image, its mask, and other masks of it.
+    """A (side, side) window of the layers: an image, its mask, other masks of it, object ids.
 
     Without `fraction` the window lies round an object, where there is one; with it, where the
     share of foreground comes nearest to it and fewest objects are cut (the same objects at the
@@ -59,10 +57,24 @@ def _cut(rng, layers, side, fraction):
     return [np.ascontiguousarray(v[top : top + side, left : left + side]) for v in layers]
 
 
-def _halved(image, *masks):
+def _halved(image, mask, *others):
     """All at half the scale."""
     size = image.shape[1] // 2, image.shape[0] // 2
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA), *map(_halved_mask, masks)
+    half = _halved_mask(mask)
+    return (
+        cv2.resize(image, size, interpolation=cv2.INTER_AREA),
+        half,
+        *(
+            _halved_mask(m) if m.dtype == np.uint8 else half * _blocks(m).max((1, 3))
+            for m in others
+        ),
+    )
+
+
+def _blocks(array):
+    """(H, W) as (H / 2, 2, W / 2, 2)."""
+    height, width = array.shape
+    return array.reshape(height // 2, 2, width // 2, 2)
 
 
 def _halved_mask(mask):
@@ -71,12 +83,11 @@ def _halved_mask(mask):
     A threshold on the coverage would make thin structures vanish or swell; the pixels that are
     covered most are taken instead, and of equally covered ones those amid foreground.
     """
-    height, width = (n // 2 for n in mask.shape)
-    share = mask.reshape(height, 2, width, 2).mean((1, 3))
+    share = _blocks(mask).mean((1, 3))
     ranked = np.argsort(-share - 0.01 * ndimage.gaussian_filter(share, 1), axis=None, kind="stable")
-    half = np.zeros(height * width, np.uint8)
+    half = np.zeros(share.size, np.uint8)
     half[ranked[: max(round(share.sum()), int(mask.any()))]] = 1
-    return half.reshape(height, width)
+    return half.reshape(share.shape)
 
 
 def _at_least(array, side):
@@ -133,30 +144,26 @@ def image_noise(rng, image, sd):
     return noisy.round().clip(0, 255).astype(np.uint8)
 
 
-def objects(mask):
-    """(H, W) numbers of the objects, 0 for background, and how many there are."""
-    return ndimage.label(mask, TOUCHING)
-
-
-def missed(rng, mask, rate):
+def missed(rng, mask, rate, instances=None):
     """The mask less each object with probability `rate`."""
-    numbers, count = objects(mask)
-    kept = np.r_[False, rng.random(count) >= rate]
+    numbers, areas = objects.label(mask, instances)
+    kept = np.r_[False, rng.random(len(areas)) >= rate]
     return kept[numbers].astype(np.uint8)
 
 
-def invented(rng, mask, rate):
+def invented(rng, mask, rate, instances=None):
     """The mask with `rate` false objects per object: its own shapes, turned, where they fit.
 
     A false object touches none that is there; one that fits nowhere is left out.
     """
-    numbers, count = objects(mask)
+    numbers, areas = objects.label(mask, instances)
+    count = len(areas)
     boxes = ndimage.find_objects(numbers)
     result = mask.copy()
     wanted = int(rate * count + rng.random())
     for number in rng.integers(count, size=wanted) if count else ():
         shape = np.rot90(numbers[boxes[number]] == number + 1, rng.integers(4))
-        near = ndimage.binary_dilation(np.pad(shape, 1), TOUCHING)
+        near = ndimage.binary_dilation(np.pad(shape, 1), objects.TOUCHING)
         room = np.pad(result, 1)
         free = np.array(room.shape) - near.shape
         if (free < 0).any():
@@ -222,13 +229,16 @@ LABELS = {
 """The knobs that change training labels."""
 
 
-def corrupt(rng, mask, knobs):
-    """The training label of a true (or another observer's) mask: objects, outline, then pixels."""
+def corrupt(rng, mask, knobs, instances=None):
+    """The training label of a true (or another observer's) mask: objects, outline, then pixels.
+
+    instances: as `objects.label` takes them.
+    """
     label = mask
     if "invented" in knobs:
-        label = invented(rng, mask, knobs["invented"])
+        label = invented(rng, mask, knobs["invented"], instances)
     if "missed" in knobs:
-        label = (label ^ mask) | missed(rng, mask, knobs["missed"])
+        label = (label ^ mask) | missed(rng, mask, knobs["missed"], instances)
     for turn in (overdraw, shift, jitter):
         if turn.__name__ in knobs:
             label = turn(rng, label, knobs[turn.__name__])

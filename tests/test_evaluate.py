@@ -51,6 +51,21 @@ def test_ignored_pixels_are_in_no_count():
     assert bins[0] == bins[1]
 
 
+def test_objects_that_touch_are_counted_apart_where_ids_tell_them():
+    instances = np.zeros(MASK.shape, np.uint16)
+    instances[1:3, 1:3] = 7
+    instances[5:11, 5:8], instances[5:11, 8:11] = 3, 300
+    predicted = NOTHING.copy()
+    predicted[5:11, 5:8] = True
+    alone = Truth("a", MASK).count(predicted)
+    apart = Truth("a", MASK, instances=instances).count(predicted)
+    assert (alone["objects_medium"], alone["hits_medium"]) == (1, 1)
+    assert (apart["objects_medium"], apart["hits_medium"]) == (0, 0)
+    assert (apart["objects_small"], apart["hits_small"]) == (3, 1)
+    counted = {k for k in alone if not k.startswith(("objects_", "hits_"))}
+    assert all(alone[k] == apart[k] or alone[k] != alone[k] for k in counted)
+
+
 @pytest.mark.parametrize("mask", [NOTHING, EVERYTHING])
 @pytest.mark.parametrize("predicted", [NOTHING, EVERYTHING])
 def test_empty_and_full_masks_are_defined(mask, predicted):

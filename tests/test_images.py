@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from experiments import controlled, prepare, prepared, stress
+from analysis import stresses
+from experiments import controlled, evaluate, objects, prepare, prepared, stress
 from experiments.plan import Study
 
 
@@ -298,7 +299,7 @@ def test_smaller_objects_at_the_same_fraction(tiny, in_tmp, source):
     small, _ = stressed(tiny, source, {"size": "small"})
 
     def sizes(masks):
-        return np.concatenate([np.bincount(stress.objects(m)[0].ravel())[1:] for m in masks])
+        return np.concatenate([objects.label(m)[1] for m in masks])
 
     assert small["train"][1].mean() == pytest.approx(large["train"][1].mean(), rel=0.02)
     assert np.median(sizes(small["train"][1])) < 0.5 * np.median(sizes(large["train"][1]))
@@ -316,7 +317,9 @@ def test_outlines_and_overlap_keep_the_fraction(knobs):
     if "rough" in knobs:
         assert edge(turned) > 1.1 * edge(plain)
     else:
-        assert sum(stress.objects(m)[1] for m in turned) < sum(stress.objects(m)[1] for m in plain)
+        assert sum(len(objects.label(m)[1]) for m in turned) < sum(
+            len(objects.label(m)[1]) for m in plain
+        )
 
 
 @pytest.mark.parametrize(
@@ -352,3 +355,72 @@ def test_overdrawn_and_shifted_masks_by_hand():
     assert moved.sum() == 25
     step = ndimage.center_of_mass(moved) - np.array(ndimage.center_of_mass(mask))
     assert np.hypot(*step) == pytest.approx(3, abs=0.71)
+
+
+@pytest.fixture
+def cells(in_tmp):
+    """A folder of nuclei: two that touch, one alone; class 2 is the one alone, class 1 the two."""
+    draw = np.random.default_rng(0)
+    ids = np.zeros((32, 32), np.uint16)
+    ids[4:12, 4:12], ids[4:12, 12:20], ids[20:28, 20:28] = 500, 2, 1
+    layers = {"masks": (ids > 0) * 255, "labels": (ids > 1) + 2 * (ids == 1)}
+    for i in range(12):
+        layers["images"] = draw.integers(256, size=ids.shape)
+        for name, array in layers.items():
+            prepared._save(Path(f"cells/{name}/{i}.png"), array.astype(np.uint8))
+        prepared._save(Path(f"cells/instances/{i}.png"), ids)
+    return "cells"
+
+
+def cell(tiny, knobs, **dataset):
+    """The folder of one cell of one dataset."""
+    tiny["datasets"] = {"d": {"train": 6, "val": 2, "test": 2, **dataset}}
+    tiny["experiments"] = {"e": {"levels": {"x": knobs}}}
+    study = Study(tiny)
+    (name,) = study.stresses("d")
+    prepare.prepare(study, study.datasets["d"], name, 0)
+    return prepared.read(study.data_folder("d", name, 0))
+
+
+def objects_of(data, split="test"):
+    return [
+        len(objects.label(data.mask(s, "masks_clean" if split == "train" else None), ids)[1])
+        for s in data.split[split]
+        if (ids := data.instances(s)) is not None
+    ]
+
+
+def test_ids_of_objects_go_with_their_masks(tiny, cells):
+    assert objects_of(cell(tiny, {}, folder=cells)) == [3, 3]
+    # Four windows of 16 pixels: two that touch are apart in each, or cut by its edge.
+    small = cell(tiny, {"size": "small"}, folder=cells)
+    for stem in small.split["test"]:
+        mask, ids = small.mask(stem), small.instances(stem)
+        assert ((ids > 0) == (mask > 0)).all()
+        assert len(objects.label(mask, ids)[1]) > len(objects.label(mask)[1])
+    truth, *_ = evaluate.truths(cell(tiny, {"blur": 1}, folder=cells))
+    assert sorted(truth.objects[1]) == [64, 64, 64]
+
+
+def test_objects_are_missed_one_by_one_where_ids_tell_them(tiny, cells):
+    data = cell(tiny, {"missed": 0.5}, folder=cells)
+    areas = [int(data.mask(stem).sum()) for stem in data.split["train"]]
+    assert set(areas) <= {0, 64, 128, 192}
+    touching = [data.mask(stem)[4:12, 4:20] for stem in data.split["train"]]
+    assert any(0 < part.sum() < part.size for part in touching)
+    # As the table of stresses tells it: labelled objects are those that were not missed.
+    row = stresses.measure(data.folder, "train")
+    assert row["objects"] == 3
+    assert row["label_objects"] == np.mean(areas) / 64
+
+
+def test_a_target_may_be_some_of_the_class_ids(tiny, cells):
+    one = cell(tiny, {}, folder=cells, classes=[2])
+    assert [int(one.mask(s).sum()) for s in one.split["test"]] == [64, 64]
+    both = cell(tiny, {}, folder=cells, classes=[1, 2])
+    assert [int(both.mask(s).sum()) for s in both.split["test"]] == [192, 192]
+    assert both.instances(both.split["test"][0]) is None  # the ids are those of masks/
+    left = cell(tiny, {}, folder=cells, classes=[1], ignore=2)
+    assert [int(left.ignored(s).sum()) for s in left.split["test"]] == [64, 64]
+    study = Study(tiny)
+    assert study.source_files(study.datasets["d"]) == ["cells/images", "cells/labels"]

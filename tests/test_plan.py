@@ -79,6 +79,13 @@ def test_seeds_are_the_same_in_every_process():
         ({"datasets": {"wbc": {}}, "mirror": "/no/such"}, ["mirror", "/no/such", "folder"]),
         ({"datasets": {"controlled": {"ignore": 3}}}, ["controlled.ignore", "3", "nothing"]),
         ({"datasets": {"wbc": {"ignore": "x"}}}, ["wbc.ignore", "'x'", "number"]),
+        ({"datasets": {"controlled": {"classes": [1]}}}, ["controlled.classes", "nothing"]),
+        ({"datasets": {"wbc": {"classes": 8}}}, ["wbc.classes", "8", "list"]),
+        ({"datasets": {"wbc": {"classes": ["car"]}}}, ["wbc.classes", "'car'", "number"]),
+        (
+            {"datasets": {"wbc": {"classes": [8], "target": "nucleus"}}},
+            ["wbc.target", "'nucleus'", "beside 'classes'"],
+        ),
         ({"datasets": {"x": {"folder": "/no/such/folder"}}}, ["datasets.x", "/no/such/folder"]),
         ({"training": {"steps": 0}}, ["training.steps", "0", "at least 1"]),
         ({"training": {"steps": 2.5}}, ["training.steps", "2.5", "whole number"]),

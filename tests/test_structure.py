@@ -11,7 +11,7 @@ FORBIDDEN = {
     "experiments": {"analysis", "matplotlib"},
     "analysis": {"torch", "segmentation_models_pytorch", "albumentations"},
 }
-KNOWN_TO_ANALYSIS = {"plan", "results", "files"}
+KNOWN_TO_ANALYSIS = {"plan", "results", "files", "objects"}
 
 
 def imports(path):
