@@ -4,18 +4,12 @@ figures/ as PDF, tables/ as LaTeX (booktabs) and CSV of the same frames, caption
 caption for each figure, and README.txt that says what it rests on.
 """
 
-import argparse
 import json
 import re
 import shutil
-from pathlib import Path
-
-import pandas as pd
+import sys
 
 from analysis import report
-from analysis.verdicts import read_verdicts
-from experiments.plan import Study
-from experiments.results import read_table
 
 SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "~": r"\textasciitilde{}",
@@ -50,22 +44,22 @@ def booktabs(frame):
     )
 
 
-def write(study, tables, records, figures, folder):
+def write(results, folder):
     """Write the folder anew."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "figures").mkdir(parents=True)
     (folder / "tables").mkdir()
-    captions = json.loads((figures / "captions.json").read_text())
+    captions = json.loads((results.figures / "captions.json").read_text())
     lines = []
     for name, about in captions.items():
-        shutil.copy(figures / f"{name}.pdf", folder / "figures")
+        shutil.copy(results.figures / f"{name}.pdf", folder / "figures")
         lines.append(f"% figures/{name}.pdf\n\\caption{{{latex(about['caption'])}}}\n")
     (folder / "captions.tex").write_text("\n".join(lines))
-    for title, frame in tables.items():
+    for title, frame in report.all_tables(results).items():
         frame.to_csv(folder / "tables" / f"{slug(title)}.csv", index=False)
         text = f"% {title}\n{booktabs(frame)}"
         (folder / "tables" / f"{slug(title)}.tex").write_text(text)
-    rests = "\n".join(f"{what}: {value}" for what, value in report.provenance(study, records))
+    rests = "\n".join(f"{what}: {value}" for what, value in report.provenance(results))
     (folder / "README.txt").write_text(
         "Figures (PDF), their captions (captions.tex), tables (LaTeX with booktabs, and CSV).\n\n"
         f"{rests}\n"
@@ -73,25 +67,9 @@ def write(study, tables, records, figures, folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for argument in ("config", "table", "controls", "records", "verdicts"):
-        parser.add_argument(argument)
-    parser.add_argument("figures", type=Path)
-    parser.add_argument("stresses")
-    parser.add_argument("output", type=Path)
-    args = parser.parse_args()
-    study = Study.read(args.config)
-    records = json.loads(Path(args.records).read_text())
-    tables = report.all_tables(
-        study,
-        read_table(args.table),
-        pd.read_csv(args.controls, dtype={"image": str, "threshold": str}),
-        records,
-        read_verdicts(args.verdicts),
-        pd.read_csv(args.stresses),
-    )
-    write(study, tables, records, args.figures, args.output)
-    print(f"paper: {args.output}")
+    results, (output,) = report.Results.read(sys.argv[1:], "output")
+    write(results, output)
+    print(f"paper: {output}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 import argparse
 import base64
 import json
+import sys
 from collections import Counter
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import jinja2
@@ -16,6 +18,38 @@ from analysis.verdicts import POOLED, headline, read_verdicts
 from experiments.files import write_whole
 from experiments.plan import Study
 from experiments.results import COLUMNS, read_table
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a study left, as the report and the paper tell it."""
+
+    study: Study
+    table: pd.DataFrame
+    controls: pd.DataFrame
+    records: list
+    verdicts: pd.DataFrame
+    stressed: pd.DataFrame
+    figures: Path
+    """The folder of figures and their captions."""
+
+    @classmethod
+    def read(cls, argv, *more):
+        """(results, further arguments): of a command line of files, `more` after them."""
+        parser = argparse.ArgumentParser()
+        for name in (*(field.name for field in fields(cls)), *more):
+            parser.add_argument(name)
+        args = parser.parse_args(argv)
+        results = cls(
+            Study.read(args.study),
+            read_table(args.table),
+            pd.read_csv(args.controls, dtype={"image": str, "threshold": str}),
+            json.loads(Path(args.records).read_text()),
+            read_verdicts(args.verdicts),
+            pd.read_csv(args.stressed),
+            Path(args.figures),
+        )
+        return results, [Path(getattr(args, name)) for name in more]
 
 
 def embed(path):
@@ -137,8 +171,9 @@ def summary(claim, level, row):
     return "not in this study" if asked else "not asked"
 
 
-def provenance(study, records):
+def provenance(results):
     """What the report rests on, as (what, value) lines."""
+    study, records = results.study, results.records
 
     def told(values):
         counted = Counter(values).most_common()
@@ -167,31 +202,33 @@ def provenance(study, records):
     return lines
 
 
-def all_tables(study, table, controls, records, verdicts, stressed):
+def all_tables(results):
     """Title -> frame, in the report's order; a table without rows is left out."""
+    study, table = results.study, results.table
     fixed = metrics.scores(tuning.fixed(study, table))
     found = {
-        "Verdicts, for every loss, threshold and learning rate": tables.verdicts(verdicts),
+        "Verdicts, for every loss, threshold and learning rate": tables.verdicts(results.verdicts),
         "Ranks": tables.ranking(ranking.ranks(study, fixed)),
         "Scores by cell and loss, means over seeds and test images; controls beside": tables.scores(
-            study, table, controls
+            study, table, results.controls
         ),
         "Predicted foreground under flipped labels: theory and measured, threshold 0.5": (
             tables.flips(study, table)
         ),
         "Runs as a whole: collapse, calibration, noise that was learned": tables.runs(
-            study, table, records
+            study, table, results.records
         ),
         "Learning rates: the whole grid, threshold 0.5": tables.learning_rates(table),
         "What each stress turned, on the images of the first seed": tables.stressed(
-            study, stressed
+            study, results.stressed
         ),
     }
     return {title: tables.written(frame) for title, frame in found.items() if len(frame)}
 
 
-def render(study, table, controls, records, verdicts, figures, stressed, sheets):
-    """The report as HTML."""
+def render(results, sheets):
+    """The report as HTML; `sheets` is the folder of contact sheets."""
+    study, figures = results.study, results.figures
     captions = json.loads((figures / "captions.json").read_text())
     drawn = [
         about
@@ -204,7 +241,7 @@ def render(study, table, controls, records, verdicts, figures, stressed, sheets)
     template = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True
     ).get_template("report.html.j2")
-    told = pages(study, verdicts, drawn)
+    told = pages(study, results.verdicts, drawn)
     shown = {figure["name"] for page in told for figure in page["figures"]}
     contact = json.loads((sheets / "captions.json").read_text())
     return template.render(
@@ -214,15 +251,15 @@ def render(study, table, controls, records, verdicts, figures, stressed, sheets)
         others=[f for f in drawn if f["name"] not in shown and "experiment" in f],
         reference=style.name(REFERENCE),
         colours=style.VERDICT_COLOURS,
-        tables=all_tables(study, table, controls, records, verdicts, stressed),
+        tables=all_tables(results),
         meanings=stresses.COLUMNS,
         contact=[
             a | {"name": n, "width": 100, "uri": embed(sheets / f"{n}.png")}
             for n, a in contact.items()
         ],
-        provenance=provenance(study, records),
+        provenance=provenance(results),
         columns=COLUMNS,
-        missing=int(metrics.scores(table)["score_dice"].isna().sum()),
+        missing=int(metrics.scores(results.table)["score_dice"].isna().sum()),
         config=json.dumps(study.config, indent=1),
     )
 
@@ -232,26 +269,9 @@ BITMAPS = ("examples", "maps")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for argument in ("config", "table", "controls", "records", "verdicts"):
-        parser.add_argument(argument)
-    for folder in ("figures", "stresses", "sheets"):
-        parser.add_argument(folder, type=Path)
-    parser.add_argument("output")
-    args = parser.parse_args()
-    study = Study.read(args.config)
-    html = render(
-        study,
-        read_table(args.table),
-        pd.read_csv(args.controls, dtype={"image": str, "threshold": str}),
-        json.loads(Path(args.records).read_text()),
-        read_verdicts(args.verdicts),
-        args.figures,
-        pd.read_csv(args.stresses),
-        args.sheets,
-    )
-    write_whole(args.output, html)
-    print(f"report: {args.output}")
+    results, (sheets, output) = Results.read(sys.argv[1:], "sheets", "output")
+    write_whole(output, render(results, sheets))
+    print(f"report: {output}")
 
 
 if __name__ == "__main__":

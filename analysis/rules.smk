@@ -50,7 +50,7 @@ rule figures:
 rule stresses:
     input:
         data=[file for dataset in study.datasets.values() for file in study.prepared(dataset)],
-        code=["analysis/stresses.py", "analysis/style.py"],
+        code=["analysis/stresses.py", "analysis/style.py", "experiments/objects.py"],
     output:
         table=f"{study.folder}/stresses.csv",
         sheets=report(
@@ -80,7 +80,7 @@ rule report:
         f"{study.folder}/logs/report.log",
     shell:
         "python -m analysis.report {study.json:q} {input.table} {input.controls} {input.records}"
-        " {input.verdicts} {input.figures} {input.stresses} {input.sheets} {output} 2>&1 | tee {log}"
+        " {input.verdicts} {input.stresses} {input.figures} {input.sheets} {output} 2>&1 | tee {log}"
 
 
 rule paper:
@@ -98,7 +98,7 @@ rule paper:
         f"{study.folder}/logs/paper.log",
     shell:
         "python -m analysis.paper {study.json:q} {input.table} {input.controls} {input.records}"
-        " {input.verdicts} {input.figures} {input.stresses} {output} 2>&1 | tee {log}"
+        " {input.verdicts} {input.stresses} {input.figures} {output} 2>&1 | tee {log}"
 
 
 rule calibration:

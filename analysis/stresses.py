@@ -17,7 +17,7 @@ from analysis import style
 from analysis.style import plt
 from experiments import objects
 from experiments.files import write_whole
-from experiments.plan import CLEAN, INSTANCES, MASKS, SPLITS, Study
+from experiments.plan import CLEAN, IGNORED, INSTANCES, MASKS, SPLITS, Study
 
 COLUMNS = {
     "dataset": "",
@@ -26,7 +26,7 @@ COLUMNS = {
     "split": "train, val or test; labels are corrupted in train only",
     "images": "how many",
     "empty": "share of images whose true mask is without foreground",
-    "fraction": "share of foreground among the true masks' pixels",
+    "fraction": "share of foreground among the true masks' pixels (that are not ignored)",
     "label_fraction": "the same of the labels",
     "objects": "objects per image in the true masks (8-connected, of one instance where ids tell)",
     "label_objects": "the same in the labels",
@@ -49,47 +49,50 @@ def _read(path):
 
 
 def measure(folder, split):
-    """One split of a prepared folder: COLUMNS from `images` on."""
+    """One split of a prepared folder: COLUMNS from `images` on; ignored pixels are in none."""
     stems = json.loads((folder / "dataset.json").read_text())["split"][split]
-    clean = folder / (CLEAN if (folder / CLEAN).is_dir() else MASKS)
-    images = [_grey(_read(folder / "images" / f"{s}.png")) for s in stems]
-    labels = [_read(folder / MASKS / f"{s}.png") > 0 for s in stems]
-    masks = [_read(clean / f"{s}.png") > 0 for s in stems]
-    ids = [_instances(folder, s) for s in stems]
-    sizes = [objects.label(mask, own)[1] for mask, own in zip(masks, ids, strict=True)]
-    drawn = [
-        len(objects.label(label, own if own is None else _nearest(own))[1])
-        for label, own in zip(labels, ids, strict=True)
-    ]
+
+    def layers(name):
+        """Masks of all images, or None where the folder has none of that name."""
+        if not (folder / name).is_dir():
+            return None
+        return np.stack([_read(folder / name / f"{s}.png") for s in stems])
+
+    image = np.stack([_grey(_read(folder / "images" / f"{s}.png")) for s in stems])
+    labels, clean, ignored, ids = map(layers, (MASKS, CLEAN, IGNORED, INSTANCES))
+    counted = np.ones(labels.shape, bool) if ignored is None else ignored == 0
+    labels = labels > 0
+    masks = labels if clean is None else clean > 0
+    own = [None] * len(stems) if ids is None else ids
+    near = own if ids is None else map(_nearest, ids)
+    sizes = [objects.label(*pair)[1] for pair in zip(masks, own, strict=True)]
+    drawn = [len(objects.label(*pair)[1]) for pair in zip(labels, near, strict=True)]
     every = np.concatenate(sizes)
-    edge = sum((mask & ~ndimage.binary_erosion(mask, border_value=1)).sum() for mask in masks)
-    inside, image = np.stack(masks), np.stack(images)
+    edge = sum(
+        (mask & ~ndimage.binary_erosion(mask | ~known, border_value=1)).sum()
+        for mask, known in zip(masks, counted, strict=True)
+    )
     q10, q50, q90 = np.quantile(every, [0.1, 0.5, 0.9]) if len(every) else [np.nan] * 3
-    some = inside.any()
+    some = masks.any()
+    background = image[~masks & counted]
     return {
         "images": len(stems),
-        "empty": np.mean([not mask.any() for mask in masks]),
-        "fraction": inside.mean(),
-        "label_fraction": np.mean(labels),
+        "empty": np.mean(~masks.any((1, 2))),
+        "fraction": masks[counted].mean(),
+        "label_fraction": labels[counted].mean(),
         "objects": len(every) / len(stems),
         "label_objects": np.mean(drawn),
         "size_q10": q10,
         "size_q50": q50,
         "size_q90": q90,
-        "boundary": edge / inside.sum() if some else np.nan,
-        "agreement": np.mean(np.stack(labels) == inside),
-        "contrast": (image[inside].mean() - image[~inside].mean()) / 255 if some else np.nan,
+        "boundary": edge / masks.sum() if some else np.nan,
+        "agreement": np.mean(labels[counted] == masks[counted]),
+        "contrast": (image[masks].mean() - background.mean()) / 255 if some else np.nan,
     }
 
 
 def _grey(image):
     return image if image.ndim == 2 else image.mean(axis=2)
-
-
-def _instances(folder, stem):
-    """Ids of objects, or None where there are none."""
-    path = folder / INSTANCES / f"{stem}.png"
-    return _read(path) if path.exists() else None
 
 
 def _nearest(instances):

@@ -422,5 +422,7 @@ def test_a_target_may_be_some_of_the_class_ids(tiny, cells):
     assert both.instances(both.split["test"][0]) is None  # the ids are those of masks/
     left = cell(tiny, {}, folder=cells, classes=[1], ignore=2)
     assert [int(left.ignored(s).sum()) for s in left.split["test"]] == [64, 64]
+    row = stresses.measure(left.folder, "test")
+    assert row["fraction"] == 128 / (32 * 32 - 64)
     study = Study(tiny)
     assert study.source_files(study.datasets["d"]) == ["cells/images", "cells/labels"]
