@@ -21,6 +21,7 @@ KNOBS = {
     "size": ("large", "objects: large; small; mixed (both); the foreground fraction is held"),
     "fraction": (None, "share of foreground pixels; null is the dataset's own"),
     "absence": (0.0, "share of images without any foreground"),
+    "left_out": (0.0, "share of objects that are neither learned nor counted, of any image"),
     "rough": (0.0, "generated objects' outlines: sd of fine waves, as a share of the radius"),
     "overlap": (0.0, "share of generated objects that are laid across another one"),
     "blur": (0.0, "sigma in pixels of a Gaussian blur of every image"),
@@ -41,6 +42,7 @@ GENERATED_ONLY = ("rough", "overlap")
 RANGES = {
     "fraction": {"low": 0, "high": 0.5, "above": True},
     "absence": {"low": 0, "high": 1, "below": True},
+    "left_out": {"low": 0, "high": 1, "below": True},
     "rough": {"low": 0, "high": 0.5},
     "overlap": {"low": 0, "high": 1},
     "blur": {"low": 0},

@@ -157,6 +157,19 @@ def with_absence(dataset, split, makers, knobs):
     return shown
 
 
+def subsampled(image, masks, share):
+    """The masks with that share of the objects ignored; a greater share leaves out those too."""
+    mask, instances = masks[MASKS], masks.get(INSTANCES)
+    rng = np.random.default_rng(stable_seed("left_out", _content(image)))
+    kept = stress.missed(rng, mask, share, instances)
+    masks = masks | {MASKS: kept, IGNORED: masks.get(IGNORED, 0) | (mask ^ kept)}
+    return masks if instances is None else masks | {INSTANCES: instances * kept}
+
+
+def _content(image):
+    return hashlib.sha256(image.tobytes()).hexdigest()
+
+
 def prepare(study, dataset, stress_name, seed, source=None):
     """Write the folder of one cell; returns what was measured on it.
 
@@ -168,11 +181,12 @@ def prepare(study, dataset, stress_name, seed, source=None):
     for split, items in scenes(study, dataset, knobs, seed, source).items():
         samples[split] = []
         for stem, image, masks in items:
+            if "left_out" in knobs:
+                masks = subsampled(image, masks, knobs["left_out"])
             if "blur" in knobs:
                 image = stress.blur(image, knobs["blur"])
             if "image_noise" in knobs:
-                content = hashlib.sha256(image.tobytes()).hexdigest()
-                rng = np.random.default_rng(stable_seed("image_noise", content))
+                rng = np.random.default_rng(stable_seed("image_noise", _content(image)))
                 image = stress.image_noise(rng, image, knobs["image_noise"])
             instances = masks.get(INSTANCES)
             label = masks[MASKS]

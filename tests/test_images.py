@@ -414,6 +414,24 @@ def test_objects_are_missed_one_by_one_where_ids_tell_them(tiny, cells):
     assert row["label_objects"] == np.mean(areas) / 64
 
 
+def test_objects_left_out_neither_train_nor_count_and_all_else_is_as_it_was(tiny, cells):
+    plain = cell(tiny, {"blur": 1}, folder=cells)
+    kept = []
+    for share in (0.3, 0.6):
+        some = cell(tiny, {"blur": 1, "left_out": share}, folder=cells)
+        for split in some.split:
+            for stem in some.split[split]:
+                before, after = plain.mask(stem), some.mask(stem)
+                assert (some.image(stem) == plain.image(stem)).all()
+                assert (after + some.ignored(stem) == before).all()
+                assert after.sum() in (0, 64, 128, 192)  # whole objects, those that touch too
+                assert ((some.instances(stem) > 0) == (after > 0)).all()
+        stems = [stem for split in some.split.values() for stem in split]
+        kept.append(np.stack([some.mask(stem) for stem in stems]))
+    assert kept[0].sum() > kept[1].sum() > 0
+    assert (kept[0] >= kept[1]).all()
+
+
 def test_a_target_may_be_some_of_the_class_ids(tiny, cells):
     one = cell(tiny, {}, folder=cells, classes=[2])
     assert [int(one.mask(s).sum()) for s in one.split["test"]] == [64, 64]
