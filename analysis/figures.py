@@ -22,10 +22,22 @@ from experiments.results import read_table
 
 KNOB_LABELS = {
     "fraction": "Foreground fraction",
-    "flips": "Share of training labels flipped",
+    "absence": "Share of images that are empty",
+    "left_out": "Share of objects left out",
+    "rough": "Waves of outlines, sd / radius",
+    "overlap": "Share of objects across another",
     "blur": "Image blur, sigma (px)",
+    "image_noise": "Image noise, sd (white is 1)",
+    "missed": "Share of objects not labelled",
+    "invented": "False objects per true one",
+    "overdraw": "Labels drawn too large by (px)",
+    "shift": "Shift of training masks (px)",
     "jitter": "Label jitter, sd (px)",
+    "flips": "Share of training labels flipped",
+    "flips_background": "Share of background flipped",
+    "flips_foreground": "Share of foreground flipped",
 }
+"""What stands at the axis of a knob: every one that is a number."""
 BOUNDED = {"area_ratio": np.inf, "hd95": np.inf}
 """Metrics that can be above 1 -> how much."""
 INTERVAL = "95% intervals from a bootstrap over seeds and test images, Student's t on the seeds"
@@ -258,7 +270,7 @@ def examples(study, records, name, dataset, knob):
         image = np.asarray(Image.open(folder / "images" / f"{stem}.png"))
         truth = np.asarray(Image.open(folder / "masks" / f"{stem}.png")) > 0
         row[0].imshow(image, cmap="gray", vmin=0, vmax=255)
-        row[0].set_ylabel(f"{knob} {level.label}" if knob else level.label, fontsize=7)
+        row[0].set_ylabel(f"{title(knob)} {level.label}" if knob else level.label, fontsize=7)
         ignored = np.zeros_like(truth)
         if (folder / IGNORED).is_dir():
             ignored = np.asarray(Image.open(folder / IGNORED / f"{stem}.png")) > 0
@@ -541,6 +553,8 @@ def draw(study, table, records, verdicts, measured, maps, folder):
         keep("learning_rates", "tuning", sensitivity(study, table))
     for dataset in study.datasets:
         for name in study.experiments:
+            if knobs[name] and len(study.experiments[name][dataset]) == 1:
+                continue  # the knob is not turned on this dataset
             about = {"experiment": name, "dataset": dataset}
             stem = f"{name}_{dataset}"
             keep(stem, "sweep", sweep(study, scored, name, dataset, knobs[name]), **about)

@@ -7,6 +7,7 @@ import pytest
 from analysis import (
     calibration,
     claims,
+    figures,
     metrics,
     paper,
     ranking,
@@ -16,7 +17,7 @@ from analysis import (
     tuning,
     verdicts,
 )
-from experiments.plan import Study, stress_name
+from experiments.plan import RANGES, Study, stress_name
 from experiments.results import (
     COLUMNS,
     NUMERIC,
@@ -292,6 +293,10 @@ def test_a_table_that_is_not_what_it_says_is_refused(tiny, tmp_path):
     with pytest.raises(RecordError, match="twice"):
         check_table(pd.concat([table, table.head(1)]), "changed")
     assert set(SIZE_BINS) == {"small", "medium", "large"}
+
+
+def test_every_knob_can_stand_at_an_axis():
+    assert set(figures.KNOB_LABELS) == set(RANGES)
 
 
 def test_a_loss_looks_the_same_in_every_study():
