@@ -242,6 +242,14 @@ class Kernel:
             x = x.detach().requires_grad_()
             out.copy_(torch.autograd.grad(self.sums(x, y, w), x, g)[0])
 
+    def value_and_gradient(self, x, y, w, out):
+        """`sums`, and d(sum(sums)) / dx into `out`; where `single`."""
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            sums = self.sums(x, y, w)
+            out.copy_(torch.autograd.grad(sums.sum(), x)[0])
+        return sums.detach()
+
     def __call__(self, x, y, w=None):
         if torch.compiler.is_compiling() or is_small(x):
             return self.plain(x, y, w)
@@ -305,7 +313,7 @@ class _BlockSums(torch.autograd.Function):
             block = _cut(x, y, w, images, pixels)
             kept = None if ctx.kept is None else ctx.kept[images, :, pixels]
             if kernel.single and kept is not None:
-                part = _value_and_gradient(kernel, *block, kept)
+                part = kernel.value_and_gradient(*block, kept)
             else:
                 part = kernel.fast_sums(*block, scratch, kept)
             if out is None:
@@ -329,14 +337,6 @@ class _BlockSums(torch.autograd.Function):
             p = None if kept is None else out
             ctx.kernel.gradient(*block, g[:, images], out, scratch, p)
         return None, grad.to(x.dtype), None, None
-
-
-def _value_and_gradient(kernel, x, y, w, gradient):
-    with torch.enable_grad():
-        x = x.detach().requires_grad_()
-        sums = kernel.sums(x, y, w)
-        gradient.copy_(torch.autograd.grad(sums.sum(), x)[0])
-    return sums.detach()
 
 
 @dataclass(frozen=True)
