@@ -2,6 +2,7 @@
 
 import argparse
 import base64
+import io
 import json
 import sys
 from collections import Counter
@@ -11,6 +12,7 @@ from pathlib import Path
 import jinja2
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from analysis import claims, metrics, ranking, stresses, style, tables, tuning
 from analysis.claims import REFERENCE
@@ -54,8 +56,20 @@ class Results:
 
 def embed(path):
     """A figure as a data URI."""
-    kind = {".svg": "image/svg+xml", ".png": "image/png"}[path.suffix]
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    return _uri({".svg": "image/svg+xml", ".png": "image/png"}[path.suffix], path.read_bytes())
+
+
+def embed_sheet(path):
+    """A contact sheet as a data URI of a fifth of its bytes: they would be most of the report."""
+    with Image.open(path) as sheet:
+        sheet.thumbnail((SHEET_WIDTH, sheet.height))
+        small = io.BytesIO()
+        sheet.convert("RGB").save(small, "WEBP", quality=80)
+    return _uri("image/webp", small.getvalue())
+
+
+def _uri(kind, data):
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def sentence(claim, row):
@@ -254,7 +268,7 @@ def render(results, sheets):
         tables=all_tables(results),
         meanings=stresses.COLUMNS,
         contact=[
-            a | {"name": n, "width": 100, "uri": embed(sheets / f"{n}.png")}
+            a | {"name": n, "width": 100, "uri": embed_sheet(sheets / f"{n}.png")}
             for n, a in contact.items()
         ],
         provenance=provenance(results),
@@ -264,6 +278,8 @@ def render(results, sheets):
     )
 
 
+SHEET_WIDTH = 1600
+"""Pixels of a contact sheet in the report."""
 BITMAPS = ("examples", "maps")
 """Kinds of figures that are pictures: as vectors they would be large."""
 
