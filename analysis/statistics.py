@@ -151,8 +151,12 @@ def decide(estimated, smallest, planned, p=0.0):
 
 def finding(estimated, smallest, verdict):
     """What a verdict found, in a few words."""
-    if verdict != "contradicted":
-        return {"supported": "a difference that matters", "undecided": "not known"}[verdict]
+    if verdict == "undecided":
+        return "not known"
+    if smallest < 0:  # the claim is that nothing is lost
+        return f"{'no' if verdict == 'supported' else 'a'} shortfall that matters"
+    if verdict == "supported":
+        return "a difference that matters"
     matters = abs(smallest)
     if estimated.high <= -matters:
         return "the reverse"

@@ -19,7 +19,7 @@ from losses import LOSSES, nearest
 
 KNOBS = {
     "size": ("large", "objects: large; small; mixed (both); the foreground fraction is held"),
-    "fraction": (None, "share of foreground pixels; null is the dataset's own"),
+    "fraction": (None, "share of foreground pixels; null: round objects; natural: anywhere"),
     "absence": (0.0, "share of images without any foreground"),
     "left_out": (0.0, "share of objects that are neither learned nor counted, of any image"),
     "rough": (0.0, "generated objects' outlines: sd of fine waves, as a share of the radius"),
@@ -58,6 +58,8 @@ RANGES = {
 }
 """What a knob that is a number may be."""
 
+NATURAL = "natural"
+"""The fraction of windows that lie anywhere in an image: what the dataset's images have."""
 SIZES = ("large", "small", "mixed")
 SPLITS = ("train", "val", "test")
 DEVICES = ("auto", "cpu", "cuda")
@@ -229,7 +231,11 @@ def read_stress(knobs, place, dataset):
         elif knob == "observer":
             if value is not None:
                 dataset.check_target(value, f"{place}.observer")
-        elif value is not None or knob != "fraction":
+        elif knob == "fraction" and (
+            value is None or (value == NATURAL and not dataset.controlled)
+        ):
+            continue
+        else:
             check.number(value, f"{place}.{knob}", **RANGES[knob])
     own = {knob: neutral for knob, (neutral, _) in KNOBS.items()}
     if dataset.controlled:

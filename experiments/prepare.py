@@ -17,6 +17,7 @@ from experiments.plan import (
     IGNORED,
     INSTANCES,
     MASKS,
+    NATURAL,
     SPLITS,
     Study,
     masks_of,
@@ -86,17 +87,19 @@ def observed(knobs):
 def windows(study, dataset, knobs, source):
     """{split: [(stem, make)]}; make(fraction) cuts a window of a real image and its masks.
 
-    They are the same for every seed, so that the test images are.
+    They are the same for every seed, so that the test images are; those that lie anywhere also
+    for every target of the same images.
     """
     grey = all(image.ndim == 2 for items in source.values() for image, _ in items.values())
     # Without the size: small objects are shown beside the same first window.
     place = {k: knobs[k] for k in ("fraction",) if k in knobs}
+    whose = dataset.source if knobs.get("fraction") == NATURAL else dataset.name
 
     def maker(split, stem, again):
         image, masks = source[split][stem]
         if image.ndim == 2 and not grey:
             image = np.repeat(image[..., None], 3, axis=2)
-        key = stable_seed(dataset.name, place, stem, again)
+        key = stable_seed(whose, place, stem, again)
         size = knobs.get("size", "large")
         names = [name for name in (MASKS, IGNORED, INSTANCES, observed(knobs)) if name in masks]
         layers = [image, *(masks[name] for name in names)]
@@ -214,10 +217,10 @@ def prepare(study, dataset, stress_name, seed, source=None):
         ),
     }
     reached = measured["foreground_fraction"]["train"]
-    asked = knobs.get("fraction", 0) * (1 - knobs.get("absence", 0))
-    if asked and abs(reached / asked - 1) > REACH:
+    asked = knobs.get("fraction", NATURAL)
+    if asked != NATURAL and abs(reached / (asked * (1 - knobs.get("absence", 0))) - 1) > REACH:
         raise ValueError(
-            f"dataset {dataset.name!r}, fraction {knobs['fraction']}: windows of "
+            f"dataset {dataset.name!r}, fraction {asked}: windows of "
             f"{study.image_size} pixels reach {reached:.3g} on average; allowed: a fraction that "
             "the images have (each dataset can have its own: 'values: {DATASET: [...]}')"
         )

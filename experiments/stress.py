@@ -10,6 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from experiments import objects
+from experiments.plan import NATURAL
 
 STRIDE = 4
 """Pixels between the window positions that are weighed against each other."""
@@ -25,7 +26,7 @@ def window(rng, layers, side, size="large", fraction=None):
     Without `fraction` the window lies round an object, where there is one; with it, where the
     share of foreground comes nearest to it and fewest objects are cut (the same objects at the
     same scale, with more or less background); with 0, where there is none, and LookupError if
-    there is no such place.
+    there is no such place; with NATURAL, anywhere.
     `size: small` shows four windows of the image at half the scale, that one and others of a
     fraction as near as can be: as much foreground in smaller objects. `mixed` shows the left half
     of that window at full scale and two windows at half of it on the right.
@@ -106,6 +107,7 @@ def _position(rng, mask, side, fraction):
         if len(inside):
             centre = inside[rng.integers(len(inside))] + rng.integers(-side // 4, side // 4 + 1, 2)
             return np.clip(centre - side // 2, 0, (height, width))
+    if fraction in (None, NATURAL):
         return rng.integers(0, height + 1), rng.integers(0, width + 1)
     sums = np.pad(mask.cumsum(0).cumsum(1, dtype=np.int64), ((1, 0), (1, 0)))
     top = np.unique(np.r_[np.arange(0, height + 1, STRIDE), height])

@@ -135,6 +135,14 @@ def test_what_a_verdict_found(low, high, verdict, words):
     assert statistics.finding(found, 0.05, verdict) == words
 
 
+def test_a_claim_that_nothing_is_lost_finds_a_shortfall_or_none():
+    found = statistics.Estimate(0.0, -0.01, 0.01, 3)
+    assert statistics.finding(found, -0.02, "supported") == "no shortfall that matters"
+    assert statistics.finding(found, 0.02, "contradicted") == "no difference that matters"
+    short = statistics.Estimate(-0.2, -0.3, -0.1, 3)
+    assert statistics.finding(short, -0.02, "contradicted") == "a shortfall that matters"
+
+
 def test_seeds_widen_the_interval_where_they_differ():
     same = {s: np.zeros(50) for s in range(4)}
     apart = {s: np.full(50, s / 10) for s in range(4)}

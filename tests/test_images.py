@@ -432,6 +432,21 @@ def test_objects_left_out_neither_train_nor_count_and_all_else_is_as_it_was(tiny
     assert (kept[0] >= kept[1]).all()
 
 
+def test_windows_that_lie_anywhere_are_those_of_every_target(tiny, cells):
+    tiny["image_size"], anywhere = 16, {"fraction": "natural"}
+    size = {"folder": cells, "train": 96}
+    one = cell(tiny, anywhere, source="cells", classes=[2], **size)
+    two = cell(tiny, anywhere, source="cells", **size)
+    stems = one.split["train"]
+    masks = [np.stack([data.mask(stem) for stem in stems]) for data in (one, two)]
+    images = np.stack([two.image(stem) for stem in stems])
+    one = cell(tiny, anywhere, source="cells", classes=[2], **size)
+    assert (np.stack([one.image(stem) for stem in stems]) == images).all()
+    assert (masks[0] <= masks[1]).all()
+    assert not masks[0].any((1, 2)).all()  # not all of them have any
+    assert 0.5 < masks[1].mean() / (192 / 32**2) < 2
+
+
 def test_a_target_may_be_some_of_the_class_ids(tiny, cells):
     one = cell(tiny, {}, folder=cells, classes=[2])
     assert [int(one.mask(s).sum()) for s in one.split["test"]] == [64, 64]

@@ -100,6 +100,10 @@ def test_seeds_are_the_same_in_every_process():
         ({"experiments": {"e": {"levels": {}, "knob": "flips"}}}, ["either"]),
         ({"experiments": {"e": {"levels": {"a": {"hue": 1}}}}}, ["'hue'", "blur"]),
         ({"experiments": {"e": {"levels": {"a": {"missed": 1}}}}}, ["a.missed", "below 1"]),
+        (
+            {"experiments": {"e": {"levels": {"a": {"fraction": "natural"}}}}},
+            ["a.fraction", "natural"],
+        ),
         ({"experiments": {"e": {"levels": {"a": {"shift": "2"}}}}}, ["a.shift", "'2'"]),
         ({"experiments": {"e": {"levels": {"a": {"overdraw": -40}}}}}, ["overdraw", "-40"]),
         ({"experiments": {"e": {"levels": {"a": {"observer": "x"}}}}}, ["observer", "controlled"]),
