@@ -9,6 +9,8 @@ from statsmodels.stats.multitest import multipletests
 
 DRAWS = 2000
 LEVEL = 0.95
+NO_SPREAD = 1e-12
+"""A standard error that is rounding alone."""
 NAN = float("nan")
 
 
@@ -16,7 +18,8 @@ NAN = float("nan")
 class Estimate:
     """A weighted sum of means, its interval, the number of seeds it rests on, its standard error.
 
-    No interval (nan) where there is one seed: it says nothing of how seeds differ.
+    No interval (nan) where there is one seed, which says nothing of how seeds differ, and where
+    everything that was measured is equal: how far it can differ is not known then.
     """
 
     value: float
@@ -71,7 +74,8 @@ def estimate(terms, *, shared=False, draws=DRAWS, seed=0):
         weight * means(table, drawn, draw_images(rng, drawn, table.shape[1], shared))
         for weight, table in tables
     )
-    return interval(value, float(np.nanstd(total)) * np.sqrt(n / (n - 1)), n)
+    error = float(np.nanstd(total)) * np.sqrt(n / (n - 1))
+    return interval(value, error, n) if error > NO_SPREAD else Estimate(value, NAN, NAN, n)
 
 
 def draw_images(rng, drawn, images, shared):

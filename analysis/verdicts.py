@@ -3,6 +3,7 @@
 import argparse
 from dataclasses import asdict, dataclass, fields, replace
 
+import numpy as np
 import pandas as pd
 
 from analysis import claims, mechanism, metrics, statistics, tuning
@@ -83,6 +84,8 @@ def make(estimated, *, smallest, planned, **what):
         reason = f"{missing} of {planned} pairs of runs are missing or without a value"
     elif estimated.n == 1 and estimated.error != 0:
         reason = "one seed says nothing of how seeds differ"
+    elif np.isnan(estimated.low):
+        reason = "every difference is the same: how far seeds and images differ is not known"
     else:
         reason = ""
     return Verdict(
