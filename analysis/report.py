@@ -86,9 +86,12 @@ def sentence(claim, row):
 
 
 def how_sure(row):
-    return f"95% interval {tables.interval(row)}, {row['n']} of {row['planned']} " + (
-        "datasets" if row["dataset"] == POOLED else "paired seeds"
-    )
+    return f"95% interval {tables.interval(row)}, {row['n']} of {row['planned']} {sampled(row)}"
+
+
+def sampled(row):
+    """What a verdict's n counts."""
+    return "datasets" if row["dataset"] == POOLED else "paired seeds"
 
 
 def why(row):
@@ -102,7 +105,7 @@ def why(row):
     return {
         "supported": f"The whole interval is at least {smallest}.",
         "contradicted": f"The whole interval is below {smallest}: {row['finding']}.",
-        "undecided": f"The interval contains {smallest}: more seeds would be needed to tell.",
+        "undecided": f"The interval contains {smallest}: more {sampled(row)} would tell.",
     }[row["verdict"]]
 
 

@@ -1,6 +1,6 @@
 """Estimates with intervals: seeds are drawn first, then images; datasets are a random effect."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
@@ -120,7 +120,7 @@ def pool(estimates):
     """
     known = [e for e in estimates if e.error > 0]
     if len(known) < 2:
-        return MISSING
+        return replace(MISSING, n=len(known))
     values, errors = np.array([e.value for e in known]), np.array([e.error for e in known])
     found = combine_effects(values, errors**2, method_re="iterated", use_t=True)
     error = float(found.sd_eff_w_re_hksj)

@@ -81,7 +81,11 @@ def make(estimated, *, smallest, planned, **what):
         reason = "the experiment has no levels that could answer"
     elif estimated.n < planned:
         missing = planned - estimated.n
-        reason = f"{missing} of {planned} pairs of runs are missing or without a value"
+        reason = f"{missing} of {planned} " + (
+            "datasets have no value with an interval"
+            if what["dataset"] == POOLED
+            else "pairs of runs are missing or without a value"
+        )
     elif estimated.n == 1 and estimated.error != 0:
         reason = "one seed says nothing of how seeds differ"
     elif np.isnan(estimated.low):

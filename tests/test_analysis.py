@@ -118,7 +118,9 @@ def test_datasets_are_pooled_as_a_random_effect():
     assert apart.value == pytest.approx(0.2)
     # Hartung and Knapp: t on 2 degrees, the datasets' own spread whatever their small errors.
     assert apart.high - apart.value == pytest.approx(4.303 * 0.2 / np.sqrt(3), rel=0.02)
-    assert statistics.pool([one(0.2), statistics.MISSING]) == statistics.MISSING
+    alone = statistics.pool([one(0.2), statistics.MISSING])
+    assert np.isnan(alone.value)
+    assert alone.n == 1
 
 
 @pytest.mark.parametrize(
@@ -427,11 +429,13 @@ def test_real_datasets_are_pooled_into_one_more_verdict(tiny, tmp_path):
         tiny["datasets"][name] = {"folder": str(folder_of(tmp_path / name))}
     study = Study(tiny)
     table = table_of(study, noisy_counts(np.random.default_rng(0)))
-    found = headline(study, table).loc["imbalance"]
+    every = headline(study, table)
+    found = every.loc["imbalance"]
     assert list(found["dataset"]) == ["a", "b", verdicts.POOLED]
     assert list(found["planned"]) == [2, 2, 2]
     low, high = found["estimate"].iloc[:2].agg(["min", "max"])
     assert low <= found["estimate"].iloc[2] <= high
+    assert "2 of 2 datasets have no value" in every.loc["object_size", "reason"].iloc[2]
 
 
 def test_ranks_follow_the_scores_and_ties_are_not_told_apart(tiny):
