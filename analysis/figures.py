@@ -16,8 +16,9 @@ from analysis import claims, mechanism, metrics, ranking, statistics, style, the
 from analysis.claims import REFERENCE
 from analysis.style import plt
 from analysis.verdicts import POOLED, read_verdicts
+from experiments.evaluate import most_probable
 from experiments.files import write_whole
-from experiments.plan import CONTROLLED_FRACTION, IGNORED, Study, stress_name
+from experiments.plan import CONTROLLED_FRACTION, IGNORED, LABELS, MASKS, Study, stress_name
 from experiments.results import read_table
 
 KNOB_LABELS = {
@@ -207,9 +208,11 @@ def half_the_score(study, table, dataset):
         & (table["dataset"] == dataset)
         & (table["status"] == "ok")
     ]
-    runs = tuned.groupby(["stress", "seed"], sort=False)[["val_dice", "threshold_value"]].first()
+    key = ["stress", "seed", "class"]
+    runs = tuned.groupby(key, sort=False)[["val_dice", "threshold_value"]].first()
+    several = tuned["class"].nunique() > 1
     figure, axis = plt.subplots(figsize=(style.COLUMN, 2.8))
-    knobs = ["" if "flips" not in stress else "flips" for stress, _ in runs.index]
+    knobs = ["" if "flips" not in stress else "flips" for stress, *_ in runs.index]
     for label, marker, face in (("", "o", "black"), ("flips", "s", "white")):
         rows = runs[[k == label for k in knobs]]
         axis.plot(
@@ -229,7 +232,8 @@ def half_the_score(study, table, dataset):
     caption = (
         f"Cross-entropy on {dataset}: the threshold of the greatest pooled Dice score on "
         "validation images against half of that score, where theory puts it for probabilities "
-        f"that are calibrated. A point per run, {len(runs)} runs of all stresses."
+        f"that are calibrated. A point per run{' and class' * several}, {len(runs)} "
+        f"{'points' if several else 'runs'} of all stresses."
     )
     return figure, caption
 
@@ -252,15 +256,26 @@ def place(k, value, levels, shift, *, log):
 def examples(study, records, name, dataset, knob):
     """Image, truth and each loss's prediction at 0.5: a test image of the first seed per level."""
     levels = study.experiments[name][dataset]
+    classes = study.datasets[dataset].class_names
+    several = len(classes) > 1
     seed = study.seeds[0]
     losses = list(study.losses)
     columns = 2 + len(losses)
     side = style.WIDTH / columns
     figure, axes = plt.subplots(
-        len(levels), columns, figsize=(style.WIDTH, 0.98 * side * len(levels) + 0.25), squeeze=False
+        len(levels),
+        columns,
+        figsize=(style.WIDTH, 0.98 * side * len(levels) + 0.25 + 0.25 * several),
+        squeeze=False,
     )
     figure.get_layout_engine().set(h_pad=0.01, w_pad=0.02, hspace=0.01, wspace=0.01)
-    palette = colors.ListedColormap(["#101010", "#FFFFFF", "#E69F00", "#56B4E9", "#707070"])
+    shades = style.classes(classes) if several else ["#FFFFFF", "#E69F00", "#56B4E9"]
+    palette = colors.ListedColormap(["#101010", *shades, "#707070"])
+    grey = palette.N - 1
+
+    def show(axis, kinds, ignored):
+        axis.imshow(np.where(ignored, grey, kinds), cmap=palette, vmin=0, vmax=grey)
+
     paths = {(r["run"]["dataset"], *key(r["run"])): r for r in records}
     some_ignored = False
     for row, level in zip(axes, levels, strict=True):
@@ -268,14 +283,15 @@ def examples(study, records, name, dataset, knob):
         folder = Path(study.data_folder(dataset, stress, seed))
         stem = json.loads((folder / "dataset.json").read_text())["split"]["test"][0]
         image = np.asarray(Image.open(folder / "images" / f"{stem}.png"))
-        truth = np.asarray(Image.open(folder / "masks" / f"{stem}.png")) > 0
+        truth = np.asarray(Image.open(folder / (LABELS if several else MASKS) / f"{stem}.png"))
+        truth = truth if several else truth > 0
         row[0].imshow(image, cmap="gray", vmin=0, vmax=255)
         row[0].set_ylabel(f"{title(knob)} {level.label}" if knob else level.label, fontsize=7)
-        ignored = np.zeros_like(truth)
+        ignored = np.zeros(truth.shape, bool)
         if (folder / IGNORED).is_dir():
             ignored = np.asarray(Image.open(folder / IGNORED / f"{stem}.png")) > 0
             some_ignored = True
-        row[1].imshow(np.where(ignored, 4, truth), cmap=palette, vmin=0, vmax=4)
+        show(row[1], truth, ignored)
         for axis, loss in zip(row[2:], losses, strict=True):
             run = next(
                 r
@@ -288,21 +304,28 @@ def examples(study, records, name, dataset, knob):
                 axis.text(0.5, 0.5, record["status"], ha="center", transform=axis.transAxes)
                 continue
             strip = np.asarray(Image.open(Path(study.folder, run.path, "probabilities.png")))
-            predicted = strip[:, : truth.shape[1]] > 127
-            # 0: neither, 1: both, 2: predicted only, 3: missed, 4: does not count
-            kind = np.where(predicted & truth, 1, np.where(predicted, 2, np.where(truth, 3, 0)))
-            axis.imshow(np.where(ignored, 4, kind), cmap=palette, vmin=0, vmax=4)
+            prob = strip.reshape(1, len(classes), truth.shape[0], -1)[..., : truth.shape[1]] / 255
+            found = most_probable(prob)[0]
+            if several:
+                kinds = (found * np.arange(1, len(classes) + 1)[:, None, None]).sum(0)
+            else:  # 0: neither, 1: both, 2: predicted only, 3: missed
+                kinds = np.where(found[0], np.where(truth, 1, 2), np.where(truth, 3, 0))
+            show(axis, kinds, ignored)
     for axis, label in zip(axes[0], ["Image", "Truth", *map(style.name, losses)], strict=True):
         axis.set_title(label, fontsize=7)
     for axis in axes.flat:
         axis.set_xticks([])
         axis.set_yticks([])
         axis.spines[:].set_visible(False)
+    what = "the predictions at threshold 0.5"
+    means = "White: foreground found; orange: predicted but not there; blue: there but missed"
+    if several:
+        style.class_legend(figure, classes)
+        what, means = "the most probable classes", "Black: none of the classes"
     caption = (
         f"{title(name).capitalize()} on {dataset}: the first test image of seed {seed} at each "
-        "level, with the predictions at threshold 0.5. White: foreground found; orange: predicted "
-        f"but not there; blue: there but missed{'; grey: not counted' * some_ignored}. One image "
-        "is an illustration, not evidence."
+        f"level, with {what}. {means}{'; grey: not counted' * some_ignored}. One image is an "
+        "illustration, not evidence."
     )
     return figure, caption
 
@@ -311,13 +334,80 @@ def key(run):
     return stress_name(sorted(run["stress"].items())), run["loss"], run["seed"]
 
 
-def curves(study, records, dataset):
-    """Training loss and validation score over steps, at the stress that most experiments share."""
+def shared_stress(study, dataset):
+    """The stress of a dataset that most experiments share."""
     counts = {}
     for experiment in study.experiments.values():
         for level in experiment[dataset]:
             counts[level.stress] = counts.get(level.stress, 0) + 1
-    stress = stress_name(max(counts, key=lambda s: (counts[s], s == ())))
+    return stress_name(max(counts, key=lambda s: (counts[s], s == ())))
+
+
+def by_class(study, table, dataset):
+    """Each class's score, from the most frequent to the rarest, at the stress most shared."""
+    stress = shared_stress(study, dataset)
+    scored = metrics.scores(table, by_class=True)
+    scored = scored[(scored["dataset"] == dataset) & (scored["stress"] == stress)]
+    sums = scored.groupby("class")[["tp", "fn", "fp", "tn"]].sum()
+    shares = (sums["tp"] + sums["fn"]) / sums.sum(axis=1)
+    classes = shares.sort_values(ascending=False, kind="stable").index
+    figure, axes = plt.subplots(2, 1, figsize=(style.WIDTH, 4.2), sharex=True)
+    looks = style.looks(study.losses)
+    for axis, threshold in zip(axes, ("0.5", "tuned"), strict=True):
+        for i, loss in enumerate(study.losses):
+            found = [
+                statistics.estimate(
+                    [
+                        (
+                            1,
+                            metrics.per_seed(
+                                scored[scored["class"] == name],
+                                "dice",
+                                dataset=dataset,
+                                stress=stress,
+                                loss=loss,
+                                threshold=threshold,
+                            ),
+                        )
+                    ],
+                    shared=True,
+                    draws=1000,
+                )
+                for name in classes
+            ]
+            y = np.array([e.value for e in found])
+            low, high = np.clip([[e.low for e in found], [e.high for e in found]], 0, 1)
+            axis.errorbar(
+                np.arange(len(classes)) + 0.7 * apart(i, len(study.losses)),
+                y,
+                yerr=np.clip(np.nan_to_num([y - low, high - y]), 0, None),
+                label=style.name(loss),
+                elinewidth=0.8,
+                **{**looks[loss], "linestyle": "none"},
+            )
+        axis.set_ylim(-0.02, 1.02)
+        axis.set_ylabel(metrics.METRICS["dice"][0])
+        for line in range(1, len(classes)):
+            axis.axvline(line - 0.5, color="0.9", linewidth=0.6, zorder=0)
+    axes[0].set_title("the most probable class")
+    axes[1].set_title("each class's threshold tuned on validation")
+    axes[1].set_xticks(range(len(classes)), [f"{c}\n{100 * shares[c]:.2g}%" for c in classes])
+    axes[1].set_xlim(-0.5, len(classes) - 0.5)
+    axes[1].set_xlabel("Class, and its share of the test images' pixels")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)))
+    runs = scored.groupby("loss")["seed"].nunique().sum()
+    caption = (
+        f"Each class of {dataset} against all else, stress {stress}: mean Dice score over the test "
+        f"images that have the class or are said to, and seeds. {INTERVAL}. Rests on {runs} of "
+        f"{len(study.losses) * len(study.seeds)} runs."
+    )
+    return figure, caption
+
+
+def curves(study, records, dataset):
+    """Training loss and validation score over steps, at the stress that most experiments share."""
+    stress = shared_stress(study, dataset)
     figure, axes = plt.subplots(1, 2, figsize=(style.WIDTH, 2.5))
     looks = style.looks(study.losses)
     n = 0
@@ -565,6 +655,8 @@ def draw(study, table, records, verdicts, measured, maps, folder):
         if REFERENCE in study.losses:
             about = {"claim": "threshold", "dataset": dataset}
             keep(f"threshold_{dataset}", "theory", half_the_score(study, fixed, dataset), **about)
+        if len(study.datasets[dataset].class_names) > 1:
+            keep(f"classes_{dataset}", "classes", by_class(study, fixed, dataset), dataset=dataset)
         keep(f"curves_{dataset}", "curves", curves(study, records, dataset), dataset=dataset)
     return drawn
 

@@ -1,5 +1,8 @@
 """Scores from counts. A score is taken per test image; where it has no meaning it is missing.
 
+Several classes: a score is taken of each class against the rest, and the image's is the mean over
+the classes that have one.
+
 Empty masks: the Dice score of an image without foreground is 0 when anything is predicted and
 missing (not 1) when nothing is; missing scores are left out of means and counted in the report.
 """
@@ -111,10 +114,25 @@ METRICS = {
 """Name -> (axis label, function of the table)."""
 
 
-def scores(table):
-    """The runs that are ok, with a column for each metric."""
+RUN = ["dataset", "stress", "loss", "learning_rate", "seed"]
+"""Columns that tell runs apart."""
+
+
+def scores(table, *, by_class=False):
+    """The runs that are ok, with a column for each metric; a row per image and threshold.
+
+    by_class: a row for each class of these, the counts beside.
+    """
     ok = table[table["status"] == "ok"]
-    return ok.assign(**{f"score_{name}": function(ok) for name, (_, function) in METRICS.items()})
+    scored = ok.assign(**{f"score_{name}": function(ok) for name, (_, function) in METRICS.items()})
+    if by_class or scored["class"].nunique() < 2:
+        return scored
+    means = ["threshold_value", *(f"score_{name}" for name in METRICS)]
+    return (
+        scored.groupby([*RUN, "threshold", "image"], sort=False, dropna=False)[means]
+        .mean()
+        .reset_index()
+    )
 
 
 def per_seed(scored, metric, *, dataset, stress, loss, threshold):
@@ -186,8 +204,10 @@ def collapsed(table):
     """Runs (dataset, stress, loss, learning rate, seed) by what they predict at 0.5 on the test
     images: `nothing`, `everything`, as booleans."""
     ok = table[(table["status"] == "ok") & (table["threshold"] == "0.5")]
-    key = ["dataset", "stress", "loss", "learning_rate", "seed"]
-    sums = ok.groupby(key, sort=False)[["tp", "fp", "fn", "tn"]].sum().reset_index()
-    return sums[key].assign(
-        nothing=sums["tp"] + sums["fp"] == 0, everything=sums["fn"] + sums["tn"] == 0
-    )
+    sums = ok.groupby(RUN, sort=False)[["tp", "fp", "fn", "tn"]].sum()
+    predicted = sums["tp"] + sums["fp"]
+    # Every class counts every pixel, and at 0.5 a pixel is predicted to be of one at most.
+    pixels = sums.sum(axis=1) / ok.groupby(RUN, sort=False)["class"].nunique()
+    return pd.DataFrame(
+        {"nothing": predicted == 0, "everything": predicted == pixels}
+    ).reset_index()

@@ -19,7 +19,7 @@ from analysis.claims import REFERENCE
 from analysis.verdicts import POOLED, headline, read_verdicts
 from experiments.files import write_whole
 from experiments.plan import Study
-from experiments.results import COLUMNS, read_table
+from experiments.results import COLUMNS, NAMED, read_table
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Results:
         results = cls(
             Study.read(args.study),
             read_table(args.table),
-            pd.read_csv(args.controls, dtype={"image": str, "threshold": str}),
+            pd.read_csv(args.controls, dtype=NAMED),
             json.loads(Path(args.records).read_text()),
             read_verdicts(args.verdicts),
             pd.read_csv(args.stressed),
@@ -228,6 +228,9 @@ def all_tables(results):
         "Ranks": tables.ranking(ranking.ranks(study, fixed)),
         "Scores by cell and loss, means over seeds and test images; controls beside": tables.scores(
             study, table, results.controls
+        ),
+        "Scores by class, each against the rest; means over seeds and test images": (
+            tables.classes(study, table)
         ),
         "Predicted foreground under flipped labels: theory and measured, threshold 0.5": (
             tables.flips(study, table)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.colors import ListedColormap
 from PIL import Image
 from scipy import ndimage
 
@@ -17,7 +18,7 @@ from analysis import style
 from analysis.style import plt
 from experiments import objects
 from experiments.files import write_whole
-from experiments.plan import CLEAN, IGNORED, INSTANCES, MASKS, SPLITS, Study
+from experiments.plan import CLEAN, IGNORED, INSTANCES, LABELS, MASKS, SPLITS, Study
 
 COLUMNS = {
     "dataset": "",
@@ -125,6 +126,9 @@ def sheets(study, dataset):
 
 def _sheet(study, dataset, stresses):
     seed = study.seeds[0]
+    classes = study.datasets[dataset].class_names
+    several = len(classes) > 1
+    shades = {"cmap": ListedColormap(style.classes(classes)), "vmin": 1, "vmax": len(classes)}
     side = (style.WIDTH - 1.3) / SHOWN
     figure, axes = plt.subplots(
         len(stresses), SHOWN, figsize=(style.WIDTH, side * len(stresses) + 0.3), squeeze=False
@@ -140,17 +144,25 @@ def _sheet(study, dataset, stresses):
             axis.imshow(_read(folder / "images" / f"{stem}.png"), cmap="gray", vmin=0, vmax=255)
             if clean.is_dir():
                 _outline(axis, _read(clean / f"{stem}.png"), "#56B4E9", 0.5)
-            _outline(axis, _read(folder / MASKS / f"{stem}.png"), "#E69F00", 0.7)
+            if several:
+                labels = _read(folder / LABELS / f"{stem}.png")
+                axis.imshow(np.ma.masked_equal(labels, 0), alpha=0.4, **shades)
+            else:
+                _outline(axis, _read(folder / MASKS / f"{stem}.png"), "#E69F00", 0.7)
             axis.set_xticks([])
             axis.set_yticks([])
             axis.spines[:].set_visible(False)
         words = "\n".join(f"{knob} {value}" for knob, value in stress) or "as it is"
         row[0].set_ylabel(words, rotation=0, ha="right", va="center", fontsize=7)
     figure.suptitle(f"{dataset}: one knob in each row", fontsize=8)
-    caption = (
-        f"Training images of {dataset} under each stress (seed {seed}), with the outlines of their "
-        "labels (orange) and, where those are corrupted, of the true masks (blue)."
+    drawn = (
+        "the outlines of their labels (orange) and, where those are corrupted, of the true masks "
+        "(blue)"
     )
+    if several:
+        style.class_legend(figure, classes)
+        drawn = "their classes"
+    caption = f"Training images of {dataset} under each stress (seed {seed}), with {drawn}."
     return figure, caption
 
 

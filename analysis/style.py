@@ -4,6 +4,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib import patches
 
 WIDTH, COLUMN = 7.2, 3.5
 """Inches: a page's text width, and one of two columns."""
@@ -24,6 +25,8 @@ FIXED = {
     "dice_ce": ("#0072B2", "D"),
 }
 SPARE = (("#009E73", "P"), ("#56B4E9", "X"), ("#B8A800", "*"), ("#7F7F7F", "h"), ("#8B4513", "d"))
+# Tol's muted palette, for classes in pictures: none of them is a loss's.
+MUTED = ("#88CCEE", "#CC6677", "#DDCC77", "#117733", "#AA4499", "#44AA99", "#882255", "#999933")
 DASHES = ("-", "--", ":", "-.")
 VERDICT_COLOURS = {"supported": "#0072B2", "contradicted": "#D55E00", "undecided": "#7F7F7F"}
 
@@ -66,6 +69,20 @@ def looks(losses):
         turn = others.index(loss) // len(SPARE) if loss in others else 0
         result[loss] = {"color": colour, "marker": marker, "linestyle": DASHES[turn % len(DASHES)]}
     return result
+
+
+def classes(names):
+    """A colour for each class."""
+    return [MUTED[i % len(MUTED)] for i in range(len(names))]
+
+
+def class_legend(figure, names):
+    """Say below a figure which class has which colour."""
+    keys = [
+        patches.Patch(color=colour, label=name)
+        for colour, name in zip(classes(names), names, strict=True)
+    ]
+    figure.legend(handles=keys, loc="outside lower center", ncols=min(9, len(keys)))
 
 
 def save(figure, stem):

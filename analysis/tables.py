@@ -63,6 +63,10 @@ MEANS = {
     "Brier": "brier",
 }
 """Column -> the metric whose mean it is."""
+CLASS_MEANS = {
+    c: MEANS[c] for c in ("DSC", "IoU", "precision", "recall", "boundary IoU", "HD95, px")
+}
+"""The same of a class by itself."""
 
 
 def scores(study, table, controls):
@@ -91,6 +95,29 @@ def scores(study, table, controls):
     frame["place"] = frame["loss"].map(order)
     frame = frame.sort_values(["cell", "place", "threshold"], kind="stable")
     return frame.drop(columns=["cell", "place"]).assign(loss=frame["loss"].map(style.name))
+
+
+def classes(study, table):
+    """Datasets of several classes: each class's scores against the rest, per cell and loss."""
+    several = [d.name for d in study.datasets.values() if len(d.class_names) > 1]
+    scored = metrics.scores(tuning.fixed(study, table), by_class=True)
+    scored = scored[scored["dataset"].isin(several)]
+    keys = ["dataset", "stress", "class", "loss", "threshold"]
+    rows = []
+    for key, group in scored.groupby(keys, sort=False):
+        sums = group.groupby("seed")[["tp", "fp", "fn", "tn"]].sum().astype(float)
+        rows.append(
+            dict(zip(keys, key, strict=True))
+            | {
+                "share of pixels": ((sums["tp"] + sums["fn"]) / sums.sum(axis=1)).mean(),
+                "runs": f"{len(sums)} of {len(study.seeds)}",
+                "never predicted": int((sums["tp"] + sums["fp"] == 0).sum()),
+            }
+            | {column: group[f"score_{metric}"].mean() for column, metric in CLASS_MEANS.items()}
+        )
+    return pd.DataFrame(rows, columns=None if rows else keys).assign(
+        loss=lambda frame: frame["loss"].map(style.name)
+    )
 
 
 def runs(study, table, records):

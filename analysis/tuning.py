@@ -13,12 +13,13 @@ def grid(table):
     """
     ok = table[table["status"] == "ok"]
     size = 2 * ok["tp"] + ok["fp"] + ok["fn"]
-    runs = (
+    run = [*CELL, "learning_rate", "seed"]
+    classes = (
         ok.assign(dice=(2 * ok["tp"] / size).where(size > 0).astype(float))
-        .groupby([*CELL, "learning_rate", "seed"], sort=False)
+        .groupby([*run, "class"], sort=False)
         .agg(val_dice=("val_dice", "first"), test_dice=("dice", "mean"))
-        .reset_index()
     )
+    runs = classes.groupby(run, sort=False).mean().reset_index()
     rows = (
         runs.groupby([*CELL, "learning_rate"], sort=False)
         .agg(

@@ -6,29 +6,39 @@ Every loss is built and called on a small batch, the model is built, the device 
 import argparse
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import losses
 from experiments import models
 from experiments.plan import Study
-from experiments.train import resolve_device
+from experiments.train import resolve_device, to_target
 
 
 def check(study):
     """ValueError names the setting, the value and what is allowed."""
     resolve_device(study.device)
-    models.build(study.training, channels=1)
+    for classes in sorted({len(dataset.class_names) for dataset in study.datasets.values()}):
+        models.build(study.training, channels=1, classes=classes)
+        check_losses(study, classes)
+
+
+def check_losses(study, classes):
+    """Call every loss on logits and a target of so many classes."""
+    channels = models.outputs(classes)
+    pixels = torch.linspace(-1, 1, 2 * channels * 16 * 16).sin()
+    masks = np.arange(2 * 16 * 16).reshape(2, 16, 16) % (classes + 1)
     for name, spec in study.losses.items():
-        logits = torch.linspace(-1, 1, 2 * 16 * 16).reshape(2, 1, 16, 16).requires_grad_()
-        target = (logits.detach() > 0.5).float()
+        logits = pixels.reshape(2, channels, 16, 16).requires_grad_()
+        target = to_target(masks, classes)
         try:
             value = losses.build(spec)(logits, target)
         except ValueError as error:
             raise ValueError(f"losses.{name}: {error}") from None
         except Exception as error:
             raise ValueError(
-                f"losses.{name}: {spec} fails on logits and target of shape {tuple(target.shape)}: "
-                f"{type(error).__name__}: {error}"
+                f"losses.{name}: {spec} fails on logits of shape {tuple(logits.shape)} and target "
+                f"of shape {tuple(target.shape)}: {type(error).__name__}: {error}"
             ) from error
         if not isinstance(value, torch.Tensor) or value.dim() or not torch.isfinite(value):
             raise ValueError(

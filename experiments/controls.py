@@ -16,11 +16,12 @@ from experiments.results import COLUMNS, NUMERIC
 
 
 def predictions(rng, masks):
-    """Name -> (N, H, W) probabilities."""
-    shares = masks.mean((1, 2), keepdims=True)
+    """Name -> (N, K, H, W) probabilities, of the true masks (N, K, H, W)."""
+    ends = masks.mean((2, 3), keepdims=True).cumsum(1)
+    drawn = rng.random(masks[:, :1].shape)
     return {
         "all background": np.zeros(masks.shape),
-        "random mask": (rng.random(masks.shape) < shares).astype(float),
+        "random mask": np.diff(drawn < ends, axis=1, prepend=False).astype(float),
         "true mask": masks.astype(float),
     }
 
@@ -33,14 +34,12 @@ def control(study):
             for seed in study.seeds:
                 data = prepared.read(study.data_folder(dataset, stress, seed))
                 truths = evaluate.truths(data)
-                masks = np.stack([truth.mask for truth in truths])
+                masks = [[truth.mask for truth in of_class] for of_class in truths.values()]
+                masks = np.stack(masks, axis=1)
                 rng = np.random.default_rng(stable_seed("controls", dataset, stress, seed))
                 key = {"dataset": dataset, "stress": stress, "seed": seed, "status": "ok"}
                 for name, prob in predictions(rng, masks).items():
-                    rows += [
-                        key | {"loss": name, "threshold_value": 0.5} | row
-                        for row in evaluate.evaluate(prob, truths, {"0.5": 0.5})
-                    ]
+                    rows += [key | {"loss": name} | row for row in evaluate.evaluate(prob, truths)]
     table = pd.DataFrame(rows).reindex(columns=list(COLUMNS))
     table[NUMERIC] = table[NUMERIC].astype("Int64")
     return table

@@ -64,11 +64,14 @@ class Truth:
 
 
 def truths(data):
-    """What the test images of a stressed folder (`prepared.Prepared`) are held against."""
-    return [
-        Truth(stem, data.mask(stem), data.ignored(stem), data.instances(stem))
-        for stem in data.split["test"]
-    ]
+    """Class -> what the test images of a stressed folder (`prepared.Prepared`) are held against."""
+    return {
+        name: [
+            Truth(stem, data.target(stem) == k, data.ignored(stem), data.instances(stem))
+            for stem in data.split["test"]
+        ]
+        for k, name in enumerate(data.classes, 1)
+    }
 
 
 class Surface:
@@ -119,24 +122,54 @@ def pooled_dice(prob, masks, thresholds):
     return np.divide(2 * tp, size, out=np.zeros(len(thresholds)), where=size > 0)
 
 
-def tune(prob, masks):
-    """The threshold of the greatest pooled Dice score, and the score at 0.5 and at it.
+def most_probable(prob):
+    """Whether a class is its pixel's most probable, background among them: (N, K, H, W) booleans.
 
-    Of thresholds that are equally good, the one nearest to 0.5.
+    prob: (N, K, H, W). With one class: p > 0.5.
     """
-    dice = pooled_dice(prob, masks, THRESHOLDS)
-    best = THRESHOLDS[dice >= dice.max() - 1e-12]
-    at_half = dice[np.abs(THRESHOLDS - 0.5).argmin()]
-    threshold = float(best[np.abs(best - 0.5).argmin()])
-    return threshold, {"0.5": float(at_half), "tuned": float(dice.max())}
+    background = 1 - prob.sum(1, keepdims=True)
+    best = np.concatenate([background, prob], axis=1).argmax(1)
+    return np.stack([best == k for k in range(1, prob.shape[1] + 1)], axis=1)
+
+
+def dice_by_class(found, masks):
+    """The pooled Dice score of each class: (N, K, H, W) booleans against (N, H, W) numbers."""
+    return [
+        float(pooled_dice(of_class, masks == k, np.array([0.5]))[0])
+        for k, of_class in enumerate(found.swapaxes(0, 1), 1)
+    ]
+
+
+def tune(prob, masks, classes):
+    """Class -> the threshold of its greatest pooled Dice score; -> its score at 0.5 and there.
+
+    prob (N, K, H, W), masks (N, H, W) of class numbers. Each class by itself, against the rest;
+    at "0.5" it is the most probable one. Of thresholds that are equally good, the one nearest to
+    0.5.
+    """
+    thresholds, scores = {}, {}
+    at_half = dice_by_class(most_probable(prob), masks)
+    for k, name in enumerate(classes):
+        dice = pooled_dice(prob[:, k], masks == k + 1, THRESHOLDS)
+        best = THRESHOLDS[dice >= dice.max() - 1e-12]
+        thresholds[name] = float(best[np.abs(best - 0.5).argmin()])
+        scores[name] = {"0.5": at_half[k], "tuned": float(dice.max())}
+    return thresholds, scores
 
 
 def calibration(prob, truths):
-    """Pixels by predicted probability, in bins of equal width: how many, sum p, sum of truths."""
-    masks = np.concatenate([truth.mask[truth.counted] for truth in truths])
-    prob = np.concatenate([p[truth.counted] for p, truth in zip(prob, truths, strict=True)])
-    bins = np.minimum((prob * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1).ravel()
-    sums = {"pixels": None, "predicted": prob.ravel(), "true": masks.ravel()}
+    """Pixels by predicted probability, in bins of equal width: how many, sum p, sum of truths.
+
+    prob (N, K, H, W), truths: class -> N of them; a pixel counts once for each class.
+    """
+    pairs = [
+        (p[truth.counted], truth.mask[truth.counted])
+        for of_class, found in zip(prob.swapaxes(0, 1), truths.values(), strict=True)
+        for p, truth in zip(of_class, found, strict=True)
+    ]
+    prob, masks = map(np.concatenate, zip(*pairs, strict=True))
+    bins = np.minimum((prob * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    sums = {"pixels": None, "predicted": prob, "true": masks}
     return {
         name: np.bincount(bins, values, minlength=CALIBRATION_BINS).tolist()
         for name, values in sums.items()
@@ -163,12 +196,20 @@ def reproduced(prob, labels, clean):
     return result
 
 
-def evaluate(prob, truths, thresholds):
-    """Rows of ``counts.csv`` for (N, H, W) probabilities, at each threshold (name -> value)."""
+def evaluate(prob, truths, tuned=None):
+    """Rows of ``counts.csv`` for (N, K, H, W) probabilities.
+
+    truths: class -> N of them; tuned: class -> threshold, or None for rows at 0.5 alone.
+    """
+    predictions = {"0.5": most_probable(prob)}
+    if tuned:
+        thresholds = np.array([tuned[name] for name in truths], prob.dtype)
+        predictions["tuned"] = prob > thresholds[:, None, None]
     return [
-        {"image": truth.stem, "threshold": name}
-        | truth.count(p > value)
+        {"image": truth.stem, "class": name, "threshold": threshold}
+        | truth.count(predicted)
         | {"squared_error": float(np.square((p - truth.mask)[truth.counted], dtype=float).sum())}
-        for name, value in thresholds.items()
-        for p, truth in zip(prob, truths, strict=True)
+        for threshold, found in predictions.items()
+        for k, (name, of_class) in enumerate(truths.items())
+        for p, predicted, truth in zip(prob[:, k], found[:, k], of_class, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""Models by name: any of segmentation-models-pytorch's, with one logit a pixel."""
+"""Models by name: any of segmentation-models-pytorch's, with a logit for each channel and pixel."""
 
 import json
 
@@ -7,8 +7,19 @@ import segmentation_models_pytorch as smp
 from losses import nearest
 
 
-def build(training, channels):
-    """The model of a study's `training` settings; ValueError names what is unknown."""
+def outputs(classes):
+    """Channels that tell so many classes: one is a sigmoid's, several a softmax's with background.
+
+    The background is channel 0, the k-th class channel k.
+    """
+    return 1 if classes == 1 else classes + 1
+
+
+def build(training, channels, classes=1):
+    """The model of a study's `training` settings; ValueError names what is unknown.
+
+    channels: of an image; classes: that are told from background.
+    """
     names = {name for name in vars(smp) if name[0].isupper()}
     if training.architecture not in names:
         raise ValueError(
@@ -21,7 +32,7 @@ def build(training, channels):
             training.encoder,
             encoder_weights=training.encoder_weights,
             in_channels=channels,
-            classes=1,
+            classes=outputs(classes),
             **options,
         )
     except (KeyError, RuntimeError, TypeError, ValueError) as error:

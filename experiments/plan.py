@@ -39,6 +39,18 @@ KNOBS = {
 """Knob -> (value that leaves a dataset as it is, meaning)."""
 
 GENERATED_ONLY = ("rough", "overlap")
+LABEL_KNOBS = {
+    "observer",
+    "missed",
+    "invented",
+    "overdraw",
+    "shift",
+    "jitter",
+    "flips",
+    "flips_background",
+    "flips_foreground",
+}
+"""The knobs that change training labels."""
 RANGES = {
     "fraction": {"low": 0, "high": 0.5, "above": True},
     "absence": {"low": 0, "high": 1, "below": True},
@@ -65,6 +77,8 @@ SPLITS = ("train", "val", "test")
 DEVICES = ("auto", "cpu", "cuda")
 GROUPS = ("dataset", "loss", "seed")
 CONTROLLED = "controlled"
+FOREGROUND = "foreground"
+"""What the one class of a dataset is called whose configuration names none."""
 CONTROLLED_FRACTION = 0.06
 OUTPUTS = ("runs.csv", "stresses.csv", "verdicts.csv", "report.html")
 
@@ -118,9 +132,11 @@ class Training:
 
 
 LABELS = "labels"
-"""The folder of class ids in the prepared layout."""
+"""The folder of class ids in the prepared layout; in a stressed one, of those that are learned."""
 INSTANCES = "instances"
 """The folder of object ids in the prepared layout."""
+IDS = (INSTANCES, LABELS)
+"""Folders of images that hold ids, 0 for none, where others hold 0 and 255."""
 MASKS, CLEAN, IGNORED = "masks", "masks_clean", "ignored"
 """Folders of a stressed dataset: training labels, the true ones, what does not count."""
 
@@ -134,8 +150,9 @@ def masks_of(target):
 class Dataset:
     """A dataset of a study: controlled images made by the suite, or a prepared folder.
 
-    target: whose masks are the foreground; classes: the class ids in ``labels/`` that are it
-    instead; ignore: the one whose pixels are neither learned from nor counted.
+    target: whose masks are the foreground; classes: (name, class ids in ``labels/``) of what is
+    learned instead, of which several make one model tell several classes; ignore: the id whose
+    pixels are neither learned from nor counted.
     """
 
     name: str
@@ -152,6 +169,11 @@ class Dataset:
     @property
     def controlled(self):
         return self.source == CONTROLLED
+
+    @property
+    def class_names(self):
+        """What a model of this dataset tells from background, and from each other."""
+        return tuple(name for name, _ in self.classes) or (FOREGROUND,)
 
     @property
     def masks(self):
@@ -180,11 +202,7 @@ class Dataset:
             if value.get(key) is not None:
                 check.text(value[key], f"{place}.{key}")
         source = value.get("source", name)
-        classes = (
-            tuple(check.unique(value["classes"], f"{place}.classes")) if "classes" in value else ()
-        )
-        for number in classes:
-            check.number(number, f"{place}.classes", 0, 255, whole=True)
+        classes = cls._classes(value["classes"], f"{place}.classes") if "classes" in value else ()
         value = value | {"source": source, "classes": classes}
         dataset = cls(name, **value)
         if dataset.controlled:
@@ -206,6 +224,23 @@ class Dataset:
             if dataset.at_hand:
                 check.prepared_folder(Path(dataset.folder), LABELS, f"{place}.ignore")
         return dataset
+
+    @staticmethod
+    def _classes(value, place):
+        """((name, ids), ...) of a list of ids, which are one class, or of a mapping of names."""
+        named = value if isinstance(value, dict) else {FOREGROUND: value}
+        if not named:
+            check.refuse(place, value, "class ids, or a mapping of names to class ids")
+        classes = {}
+        for name, ids in named.items():
+            where = f"{place}.{check.name(name, place)}" if named is value else place
+            ids = [ids] if isinstance(ids, int) and named is value else check.unique(ids, where)
+            for number in ids:
+                check.number(number, where, 0, 255, whole=True)
+                if number in set().union(*classes.values()):
+                    check.refuse(where, number, "an id that no other class has")
+            classes[name] = tuple(ids)
+        return tuple(classes.items())
 
     @property
     def at_hand(self):
@@ -246,6 +281,9 @@ def read_stress(knobs, place, dataset):
     for knob in GENERATED_ONLY:
         if knob in turned and not dataset.controlled:
             check.refuse(f"{place}.{knob}", turned[knob], "0 for a dataset's images")
+    if len(dataset.class_names) > 1:
+        for knob in sorted(LABEL_KNOBS & set(turned)):
+            check.refuse(f"{place}.{knob}", turned[knob], "nothing, for labels of several classes")
     for knob in ("flips_background", "flips_foreground"):
         if knob in turned and "flips" in turned:
             check.refuse(f"{place}.{knob}", turned[knob], "0 beside 'flips', which flips both")

@@ -14,8 +14,11 @@ from experiments import controlled, prepared, stress
 from experiments.plan import (
     CLEAN,
     CONTROLLED_FRACTION,
+    IDS,
     IGNORED,
     INSTANCES,
+    LABEL_KNOBS,
+    LABELS,
     MASKS,
     NATURAL,
     SPLITS,
@@ -54,8 +57,8 @@ def controlled_scenes(study, dataset, knobs, seed):
 def read_source(study, dataset):
     """{split: {stem: (image, masks)}}, None for generated images.
 
-    masks: MASKS, what is to be ignored as IGNORED, ids of objects as INSTANCES, and other
-    observers' masks by their folders' names.
+    masks: MASKS, what is to be ignored as IGNORED, ids of objects as INSTANCES, of several classes
+    their places among them as LABELS, from 1, and other observers' masks by their folders' names.
     """
     if dataset.controlled:
         return None
@@ -65,7 +68,13 @@ def read_source(study, dataset):
     def sample(stem):
         masks = {masks_of(name): source.mask(stem, masks_of(name)) for name in observers}
         if dataset.classes:
-            masks[MASKS] = np.isin(source.labels(stem), dataset.classes).astype(np.uint8)
+            places = np.zeros(256, np.uint16)
+            for place, (_, ids) in enumerate(dataset.classes, 1):
+                places[list(ids)] = place
+            labels = places[source.labels(stem)]
+            masks[MASKS] = (labels > 0).astype(np.uint8)
+            if len(dataset.classes) > 1:
+                masks[LABELS] = labels
         else:
             masks[MASKS] = source.mask(stem)
         if dataset.has_instances:
@@ -101,7 +110,8 @@ def windows(study, dataset, knobs, source):
             image = np.repeat(image[..., None], 3, axis=2)
         key = stable_seed(whose, place, stem, again)
         size = knobs.get("size", "large")
-        names = [name for name in (MASKS, IGNORED, INSTANCES, observed(knobs)) if name in masks]
+        names = (MASKS, IGNORED, INSTANCES, LABELS, observed(knobs))
+        names = [name for name in names if name in masks]
         layers = [image, *(masks[name] for name in names)]
 
         def make(fraction):
@@ -162,11 +172,11 @@ def with_absence(dataset, split, makers, knobs):
 
 def subsampled(image, masks, share):
     """The masks with that share of the objects ignored; a greater share leaves out those too."""
-    mask, instances = masks[MASKS], masks.get(INSTANCES)
+    mask = masks[MASKS]
     rng = np.random.default_rng(stable_seed("left_out", _content(image)))
-    kept = stress.missed(rng, mask, share, instances)
-    masks = masks | {MASKS: kept, IGNORED: masks.get(IGNORED, 0) | (mask ^ kept)}
-    return masks if instances is None else masks | {INSTANCES: instances * kept}
+    kept = stress.missed(rng, mask, share, masks.get(INSTANCES))
+    ids = {name: masks[name] * kept for name in IDS if name in masks}
+    return masks | {MASKS: kept, IGNORED: masks.get(IGNORED, 0) | (mask ^ kept)} | ids
 
 
 def _content(image):
@@ -195,7 +205,7 @@ def prepare(study, dataset, stress_name, seed, source=None):
             label = masks[MASKS]
             if observed(knobs):
                 label, instances = masks.pop(observed(knobs)), None
-            if stress.LABELS & set(knobs):
+            if LABEL_KNOBS & set(knobs):
                 masks[CLEAN] = masks[MASKS]
                 if split == "train":
                     rng = np.random.default_rng(
@@ -229,6 +239,8 @@ def prepare(study, dataset, stress_name, seed, source=None):
         "stress": knobs,
         "measured": measured,
     }
+    if len(dataset.class_names) > 1:
+        info["classes"] = list(dataset.class_names)
     prepared.write(study.data_folder(dataset.name, stress_name, seed), samples, info)
     return measured
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from experiments.config import prepared_folder
 from experiments.files import write_whole
-from experiments.plan import IGNORED, INSTANCES, LABELS, SPLITS
+from experiments.plan import FOREGROUND, IDS, IGNORED, INSTANCES, LABELS, SPLITS
 
 PLAIN = ("L", "RGB", "I;16")
 """Modes of an image whose pixels are read as they are."""
@@ -46,8 +46,17 @@ class Prepared:
         return mask // 255
 
     def labels(self, stem):
-        """uint8 (H, W) of class ids."""
+        """(H, W) of class ids."""
         return _read(self.folder / LABELS / f"{stem}.png")
+
+    @property
+    def classes(self):
+        """Names of the classes that are learned on a stressed folder."""
+        return self.info.get("classes", [FOREGROUND])
+
+    def target(self, stem):
+        """uint8 (H, W), what is learned of a stressed folder: 0 background, k the k-th class."""
+        return self.labels(stem).astype(np.uint8) if "classes" in self.info else self.mask(stem)
 
     def ignored(self, stem):
         """uint8 (H, W), 1 where a pixel counts for nothing, of a stressed folder; or None."""
@@ -160,11 +169,11 @@ def write(folder, samples, info):
     """
     folder = Path(folder)
     shutil.rmtree(folder, ignore_errors=True)
-    content = hashlib.sha256()
+    content = hashlib.sha256("/".join(info.get("classes", ())).encode())
     for split in SPLITS:
         for stem, image, masks in samples[split]:
             layers = {"images": image} | {
-                name: mask if name == INSTANCES else mask * 255 for name, mask in masks.items()
+                name: mask if name in IDS else mask * 255 for name, mask in masks.items()
             }
             for part, array in layers.items():
                 _save(folder / part / f"{stem}.png", array)

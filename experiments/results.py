@@ -10,12 +10,13 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from experiments.files import write_whole
 from experiments.plan import stress_name
 
-FORMAT = 2
+FORMAT = 3
 BAND = 2.0
 """Half width in pixels of the band round the true boundary in which `band_*` count."""
 TOLERANCE = 1.0
@@ -27,7 +28,9 @@ HIT = 0.5
 
 COUNTS = {
     "image": "stem of the test image",
-    "threshold": "0.5, or tuned: chosen on the validation images",
+    "class": "whose pixels are foreground in this row; of several, all others are background",
+    "threshold": "0.5 (of several classes: the most probable one), or tuned: chosen for each class "
+    "by itself on the validation images",
     "tp": "pixels: true foreground, predicted foreground",
     "fp": "pixels: true background, predicted foreground",
     "fn": "pixels: true foreground, predicted background",
@@ -70,15 +73,18 @@ COLUMNS = {
     "learning_rate": "of Adam",
     "seed": "seed of images, label noise, weights and order",
     "status": "ok; diverged (loss or gradient not finite); failed (reason in run.json)",
-    "threshold_value": "the threshold that the row's counts were taken at",
-    "val_dice": "pooled Dice score of the validation images at that threshold",
+    "threshold_value": "the threshold that the row's counts were taken at; empty for the most "
+    "probable of several classes",
+    "val_dice": "pooled Dice score of the class on the validation images at that threshold",
     **COUNTS,
     **DISTANCES,
 }
 """Columns of ``runs.csv``: one row per run, test image and threshold; a run without counts
 (diverged, failed) is one row with its status and empty counts."""
 
-NUMERIC = [c for c in COUNTS if c not in ("image", "threshold")]
+NAMED = dict.fromkeys(("image", "class", "threshold"), str)
+"""Columns that tell the rows of a run apart, and their kind."""
+NUMERIC = [c for c in COUNTS if c not in NAMED]
 
 
 class RecordError(ValueError):
@@ -143,11 +149,16 @@ def collect(study):
             "status": record["status"],
         }
         if record["status"] == "ok":
-            counts = pd.read_csv(folder / "counts.csv", dtype={"image": str, "threshold": str})
-            named = counts["threshold"].map
-            at = {"0.5": 0.5, "tuned": record["threshold"]}
+            counts = pd.read_csv(folder / "counts.csv", dtype=NAMED)
+            tuned, scores = record["threshold"], record["val_dice"]
+            at_half = 0.5 if len(tuned) == 1 else np.nan
+            at = list(zip(counts["class"], counts["threshold"], strict=True))
             rows.append(
-                counts.assign(**key, threshold_value=named(at), val_dice=named(record["val_dice"]))
+                counts.assign(
+                    **key,
+                    threshold_value=[tuned[c] if t == "tuned" else at_half for c, t in at],
+                    val_dice=[scores[c][t] for c, t in at],
+                )
             )
         else:
             rows.append(pd.DataFrame([key]))
@@ -169,7 +180,7 @@ def check_table(table, name):
         raise RecordError(f"{name}: a count is missing or negative in a run that is ok")
     if not set(ok["threshold"]) <= {"0.5", "tuned"}:
         raise RecordError(f"{name}: unknown threshold {sorted(set(ok['threshold']))}")
-    key = ["dataset", "stress", "loss", "learning_rate", "seed", "image", "threshold"]
+    key = ["dataset", "stress", "loss", "learning_rate", "seed", *NAMED]
     if table.duplicated(key).any():
         raise RecordError(f"{name}: a run's image stands there twice")
     if ok["squared_error"].isna().any() or (ok["hd95"] < 0).any():
@@ -182,7 +193,7 @@ def check_table(table, name):
 
 def read_table(path):
     """``runs.csv``, checked."""
-    kinds = {"image": str, "threshold": str, **dict.fromkeys(NUMERIC, "Int64")}
+    kinds = {**NAMED, **dict.fromkeys(NUMERIC, "Int64")}
     return check_table(pd.read_csv(path, dtype=kinds), str(path))
 
 

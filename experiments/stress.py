@@ -10,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from experiments import objects
-from experiments.plan import NATURAL
+from experiments.plan import LABEL_KNOBS, NATURAL
 
 STRIDE = 4
 """Pixels between the window positions that are weighed against each other."""
@@ -217,20 +217,6 @@ def flip_rates(knobs):
     return knobs.get("flips_background", both), knobs.get("flips_foreground", both)
 
 
-LABELS = {
-    "observer",
-    "missed",
-    "invented",
-    "overdraw",
-    "shift",
-    "jitter",
-    "flips",
-    "flips_background",
-    "flips_foreground",
-}
-"""The knobs that change training labels."""
-
-
 def corrupt(rng, mask, knobs, instances=None):
     """The training label of a true (or another observer's) mask: objects, outline, then pixels.
 
@@ -257,7 +243,7 @@ def posterior(mask, knobs):
     ValueError names any other knob of labels.
     """
     other = sorted(
-        LABELS & set(knobs) - {"missed", "flips", "flips_background", "flips_foreground"}
+        LABEL_KNOBS & set(knobs) - {"missed", "flips", "flips_background", "flips_foreground"}
     )
     if other:
         raise ValueError(

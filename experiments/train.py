@@ -67,6 +67,7 @@ class Cell:
     def __init__(self, folder):
         data = prepared.read(folder)
         self.content = data.info["content"]
+        self.classes = data.classes
 
         def load(split):
             stems = data.split[split]
@@ -76,7 +77,7 @@ class Cell:
                 keep(map(read, stems), (len(stems), *shape), data.folder / f"{place}-{name}.npy")
                 for name, read, shape in (
                     ("images", data.image, first.shape),
-                    ("masks", data.mask, first.shape[:2]),
+                    ("masks", data.target, first.shape[:2]),
                 )
             )
             return images if images.ndim == 4 else images[..., None], masks
@@ -116,6 +117,25 @@ def to_tensor(images, device):
     tensor = torch.from_numpy(np.ascontiguousarray(images)).to(device)
     tensor = (tensor.permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.25
     return tensor.contiguous(memory_format=torch.channels_last)
+
+
+def to_target(masks, classes, device="cpu"):
+    """(N, H, W) numbers of classes as losses take them.
+
+    Of one class (N, 1, H, W) float32, the foreground's probability; of several (N, H, W) int64.
+    """
+    target = torch.from_numpy(masks).to(device)
+    return target[:, None].float() if classes == 1 else target.long()
+
+
+def set_aside(ignored, logits, target):
+    """Logits and target that are background for certain where pixels do not count."""
+    without = torch.from_numpy(ignored).to(logits.device, torch.bool)
+    sure = logits.new_full((1, logits.shape[1], 1, 1), SURE)
+    if logits.shape[1] > 1:
+        sure[:, 0] = 0
+    logits = torch.where(without[:, None], sure, logits)
+    return logits, target.masked_fill(without.reshape(-1, *target.shape[1:]), 0)
 
 
 def turned(arrays, element):
@@ -159,18 +179,19 @@ def batches(cell, run, maps=None):
 
 @torch.no_grad()
 def predict(model, images, device, ignored=None, batch=32):
-    """Foreground probabilities (N, H, W), float32, of (N, H, W, C) uint8 images.
+    """Probabilities of the classes (N, K, H, W), float32, of (N, H, W, C) uint8 images.
 
     ignored: (N, H, W), where they are 0; or None.
     """
     model.eval()
-    parts = [
-        model(to_tensor(images[i : i + batch], device)).float().sigmoid()[:, 0].cpu()
-        for i in range(0, len(images), batch)
-    ]
+    parts = []
+    for i in range(0, len(images), batch):
+        logits = model(to_tensor(images[i : i + batch], device)).float()
+        several = logits.shape[1] > 1
+        parts.append((logits.softmax(1)[:, 1:] if several else logits.sigmoid()).cpu())
     model.train()
     prob = torch.cat(parts).numpy()
-    return prob if ignored is None else np.where(ignored, np.float32(0), prob)
+    return prob if ignored is None else np.where(ignored[:, None], np.float32(0), prob)
 
 
 def fit(model, loss_fn, cell, run, device, say):
@@ -181,13 +202,14 @@ def fit(model, loss_fn, cell, run, device, say):
     scaler = torch.amp.GradScaler(device, enabled=amp)
     every = -(-training.steps // CURVE_POINTS)  # rounded up: no stub of a last interval
     curve, recent = [], []
-    maps = None
+    maps, classes = None, len(cell.classes)
     if hasattr(loss_fn, "maps"):  # distances and the like: once per image, not per step
-        masks = torch.from_numpy(cell.masks[:, None]).float()
-        maps = loss_fn.maps(masks).permute(0, 2, 3, 1).numpy()
+        channels = [models.outputs(classes)] if classes > 1 else []
+        maps = loss_fn.maps(to_target(cell.masks, classes), *channels)
+        maps = maps.permute(0, 2, 3, 1).numpy()
     for step, (_, images, masks, ignored, turned_maps) in enumerate(batches(cell, run, maps)):
         images = to_tensor(images, device)
-        target = torch.from_numpy(masks[:, None]).to(device, torch.float32)
+        target = to_target(masks, classes, device)
         extra = {}
         if maps is not None:
             extra["maps"] = torch.from_numpy(turned_maps).permute(0, 3, 1, 2).to(device)
@@ -196,9 +218,7 @@ def fit(model, loss_fn, cell, run, device, say):
         with torch.autocast(device, enabled=amp):
             logits = model(images)
             if ignored is not None:
-                without = torch.from_numpy(ignored[:, None]).to(device, torch.bool)
-                logits = logits.masked_fill(without, SURE)
-                target = target.masked_fill(without, 0)
+                logits, target = set_aside(ignored, logits, target)
             value = loss_fn(logits, target, **extra)
         if not torch.isfinite(value):
             return curve, step
@@ -210,13 +230,14 @@ def fit(model, loss_fn, cell, run, device, say):
         say(step, recent[-1])
         if (step + 1) % every == 0 or step + 1 == training.steps:
             prob = predict(model, cell.val_images, device, cell.val_ignored)
-            dice = evaluate.pooled_dice(prob, cell.val_masks, np.array([0.5]))[0]
+            found = evaluate.most_probable(prob)
+            dice = evaluate.dice_by_class(found, cell.val_masks)
             curve.append(
                 {
                     "step": step + 1,
                     "loss": float(np.mean(recent)),
-                    "val_dice": float(dice),
-                    "val_fraction": float((prob > 0.5).mean()),
+                    "val_dice": float(np.mean(dice)),
+                    "val_fraction": float(found.any(1).mean()),
                 }
             )
             recent = []
@@ -243,7 +264,7 @@ def train(study, run):
         cell = open_cell(data, content)
         clock["load"] = time.perf_counter()
         torch.manual_seed(stable_seed("weights", *run.cell))
-        model = models.build(run.training, cell.channels)
+        model = models.build(run.training, cell.channels, len(cell.classes))
         model = model.to(device, memory_format=torch.channels_last).train()
         loss_fn = losses.build(json.loads(run.loss_spec)).to(device)
         curve, diverged = fit(model, loss_fn, cell, run, device, Sayer(run))
@@ -251,9 +272,9 @@ def train(study, run):
         record |= {"status": "ok" if diverged is None else "diverged", "curve": curve}
         if diverged is None:
             prob = predict(model, cell.val_images, device, cell.val_ignored)
-            threshold, val_dice = evaluate.tune(prob, cell.val_masks)
+            threshold, val_dice = evaluate.tune(prob, cell.val_masks, cell.classes)
             prob = predict(model, cell.test_images, device)
-            counts = evaluate.evaluate(prob, cell.test, {"0.5": 0.5, "tuned": threshold})
+            counts = evaluate.evaluate(prob, cell.test, threshold)
             probabilities = strip(prob[:EXAMPLES])
             record |= {
                 "threshold": threshold,
@@ -265,7 +286,7 @@ def train(study, run):
                 prob = predict(model, cell.images, device)
                 counted = slice(None) if cell.ignored is None else cell.ignored == 0
                 record["noise"] = evaluate.reproduced(
-                    prob[counted], cell.masks[counted], cell.clean[counted]
+                    prob[:, 0][counted], cell.masks[counted], cell.clean[counted]
                 )
         else:
             record["step"] = diverged
@@ -287,10 +308,11 @@ def train(study, run):
 
 
 def strip(prob):
-    """(N, H, W) probabilities side by side as the bytes of an 8-bit PNG."""
+    """(N, K, H, W) probabilities as the bytes of an 8-bit PNG: images beside each other, classes
+    below each other."""
     buffer = io.BytesIO()
-    pixels = (np.concatenate(list(prob), axis=1) * 255).round().astype(np.uint8)
-    Image.fromarray(pixels).save(buffer, "PNG")
+    pixels = (np.block([list(of_class) for of_class in prob.swapaxes(0, 1)]) * 255).round()
+    Image.fromarray(pixels.astype(np.uint8)).save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -18,7 +18,7 @@ from analysis import (
     verdicts,
 )
 from analysis.claims import REFERENCE
-from experiments.plan import RANGES, Study, stress_name
+from experiments.plan import FOREGROUND, RANGES, Study, stress_name
 from experiments.results import (
     COLUMNS,
     NUMERIC,
@@ -211,7 +211,8 @@ def table_of(study, counts):
                 if run.loss != REFERENCE:
                     full |= spread({k: full[k] for k in NUMERIC if k in full}, image)
                 full = dict.fromkeys(NUMERIC, 0) | full
-                rows.append(key | {"image": f"{image}", "threshold": threshold} | full)
+                named = {"image": f"{image}", "class": FOREGROUND, "threshold": threshold}
+                rows.append(key | named | full)
     rest = {"threshold_value": 0.5, "val_dice": 0.5, "hd95": 1.0, "squared_error": 0.1}
     frame = pd.DataFrame(rows)
     for column, value in rest.items():

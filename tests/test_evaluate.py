@@ -41,13 +41,16 @@ def test_ignored_pixels_are_in_no_count():
     whole, part = Truth("a", MASK, ignored), Truth("a", MASK[:, 4:])
     prob = rng.random(MASK.shape)
     rows = [
-        evaluate.evaluate(p[None], [truth], {"0.5": 0.5})[0]
+        evaluate.evaluate(p[None, None], {"a": [truth]})[0]
         for truth, p in ((whole, prob), (part, prob[:, 4:]))
     ]
     names = ("tp", "fp", "fn", "tn", "objects_small", "objects_medium", "squared_error")
     assert [rows[0][n] for n in names] == pytest.approx([rows[1][n] for n in names])
     assert sum(rows[0][f"band_{n}"] for n in ("tp", "fp", "fn", "tn")) <= (~ignored).sum()
-    bins = [evaluate.calibration(p[None], [t]) for t, p in ((whole, prob), (part, prob[:, 4:]))]
+    bins = [
+        evaluate.calibration(p[None, None], {"a": [t]})
+        for t, p in ((whole, prob), (part, prob[:, 4:]))
+    ]
     assert bins[0] == bins[1]
 
 
@@ -88,22 +91,64 @@ def test_the_tuned_threshold_is_the_best_of_all(seed):
 
     every = np.array([dice(t) for t in evaluate.THRESHOLDS])
     assert evaluate.pooled_dice(prob, masks, evaluate.THRESHOLDS) == pytest.approx(every)
-    assert dice(evaluate.tune(prob, masks)[0]) == pytest.approx(every.max())
+    assert dice(tuned(prob, masks)) == pytest.approx(every.max())
+
+
+def tuned(prob, masks):
+    thresholds, _ = evaluate.tune(prob[:, None], masks, ["foreground"])
+    return thresholds["foreground"]
 
 
 def test_among_equals_the_threshold_nearest_to_one_half_is_taken():
     masks = np.array([[[0, 1]]])
-    assert evaluate.tune(np.array([[[0.1, 0.9]]]), masks)[0] == 0.5
-    assert evaluate.tune(np.array([[[0.6, 0.9]]]), masks)[0] == pytest.approx(0.6)
-    assert evaluate.tune(np.zeros((1, 1, 2)), masks)[0] == 0.5
+    assert tuned(np.array([[[0.1, 0.9]]]), masks) == 0.5
+    assert tuned(np.array([[[0.6, 0.9]]]), masks) == pytest.approx(0.6)
+    assert tuned(np.zeros((1, 1, 2)), masks) == 0.5
 
 
 def test_evaluate_gives_a_row_per_image_and_threshold():
-    prob = np.stack([MASK * 0.4, MASK * 0.9])
-    rows = evaluate.evaluate(prob, [Truth("a", MASK), Truth("b", MASK)], {"0.5": 0.5, "tuned": 0.3})
+    prob = np.stack([MASK * 0.4, MASK * 0.9])[:, None]
+    truths = {"foreground": [Truth("a", MASK), Truth("b", MASK)]}
+    rows = evaluate.evaluate(prob, truths, {"foreground": 0.3})
     assert [(r["image"], r["threshold"], r["tp"]) for r in rows] == [
         ("a", "0.5", 0),
         ("b", "0.5", 40),
         ("a", "tuned", 40),
         ("b", "tuned", 40),
     ]
+
+
+PIXELS = np.array([[[[0.6, 0.3, 0.2, 0.5]], [[0.3, 0.4, 0.3, 0.5]]]])
+"""Probabilities of two classes in four pixels; the background has what is left to 1."""
+
+
+def test_of_several_classes_the_most_probable_is_predicted():
+    first, second = evaluate.most_probable(PIXELS)[0, :, 0]
+    assert first.tolist() == [True, False, False, True]  # the first of equals
+    assert second.tolist() == [False, True, False, False]  # .4 of 1 is enough; .3 against .5 not
+
+
+def test_with_one_class_the_most_probable_is_above_one_half():
+    prob = np.linspace(0, 1, 10_001, dtype=np.float32).reshape(1, 1, 1, -1)
+    assert np.array_equal(evaluate.most_probable(prob), prob > 0.5)
+
+
+def test_classes_are_counted_and_tuned_one_against_the_rest():
+    numbers = np.array([[[1, 2, 2, 0]]])
+    classes = ["road", "car"]
+    thresholds, dice = evaluate.tune(PIXELS, numbers, classes)
+    # Tuned, every pixel is called a car: two of four are.
+    assert dice == {
+        "road": {"0.5": 2 / 3, "tuned": 1},
+        "car": {"0.5": 2 / 3, "tuned": pytest.approx(2 * 2 / (4 + 2))},
+    }
+    assert thresholds["road"] == 0.5
+    truths = {name: [Truth("a", numbers[0] == k)] for k, name in enumerate(classes, 1)}
+    rows = evaluate.evaluate(PIXELS, truths, {"road": 0.55, "car": 0.35})
+    assert [(r["class"], r["threshold"], r["tp"], r["fp"], r["fn"]) for r in rows] == [
+        ("road", "0.5", 1, 1, 0),
+        ("car", "0.5", 1, 0, 1),
+        ("road", "tuned", 1, 0, 0),
+        ("car", "tuned", 1, 1, 1),
+    ]
+    assert sum(evaluate.calibration(PIXELS, truths)["pixels"]) == 8

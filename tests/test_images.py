@@ -398,7 +398,7 @@ def test_ids_of_objects_go_with_their_masks(tiny, cells):
         mask, ids = small.mask(stem), small.instances(stem)
         assert ((ids > 0) == (mask > 0)).all()
         assert len(objects.label(mask, ids)[1]) > len(objects.label(mask)[1])
-    truth, *_ = evaluate.truths(cell(tiny, {"blur": 1}, folder=cells))
+    ((truth, *_),) = evaluate.truths(cell(tiny, {"blur": 1}, folder=cells)).values()
     assert sorted(truth.objects[1]) == [64, 64, 64]
 
 

@@ -23,7 +23,7 @@ def case(request):
     true = blobs(rng, 0.2)
     prob = np.clip(0.6 * true + rng.normal(0.2, 0.15, true.shape), 0, 1)
     prob = ndimage.gaussian_filter(prob, 0.7)
-    table = pd.DataFrame(evaluate.evaluate(prob[None], [evaluate.Truth("a", true)], {"0.5": 0.5}))
+    table = pd.DataFrame(evaluate.evaluate(prob[None, None], {"a": [evaluate.Truth("a", true)]}))
     scored = metrics.scores(table.assign(status="ok")).iloc[0]
     y, p = (torch.from_numpy(m)[None, None].float() for m in (true, prob > 0.5))
     return scored, y, p, prob
@@ -74,7 +74,9 @@ def test_brier_and_calibration_agree_with_the_libraries(case):
     scored, y, _, prob = case
     true = y.numpy().ravel() > 0
     assert scored["score_brier"] == pytest.approx(brier_score_loss(true, prob.ravel()))
-    bins = evaluate.calibration(prob[None], [evaluate.Truth("a", true.reshape(32, 32))])
+    bins = evaluate.calibration(
+        prob[None, None], {"a": [evaluate.Truth("a", true.reshape(32, 32))]}
+    )
     record = {
         "status": "ok",
         "run": {"dataset": "d", "stress": {}, "loss": "dice", "learning_rate": 1e-3, "seed": 0},
@@ -93,7 +95,7 @@ def test_a_miss_is_a_miss_in_surface_scores():
     nothing = np.zeros(true.shape)
 
     def scored(prob, mask):
-        rows = evaluate.evaluate(prob[None], [evaluate.Truth("a", mask)], {"0.5": 0.5})
+        rows = evaluate.evaluate(prob[None, None], {"a": [evaluate.Truth("a", mask)]})
         return metrics.scores(pd.DataFrame(rows).assign(status="ok")).iloc[0]
 
     missed = scored(nothing, true)
@@ -132,7 +134,9 @@ def test_noise_that_is_reproduced_is_told_from_plain_mistakes():
         "status": "ok",
         "run": {"dataset": "d", "stress": {}, "loss": "dice", "learning_rate": 1e-3, "seed": 0},
         "curve": [{"step": 5, "val_dice": 0.05}, {"step": 10, "val_dice": 0.3}],
-        "calibration": evaluate.calibration(prob, [evaluate.Truth("a", mask) for mask in clean]),
+        "calibration": evaluate.calibration(
+            prob[:, None], {"a": [evaluate.Truth("a", mask) for mask in clean]}
+        ),
         "noise": counted,
     }
     row = metrics.of_runs([record]).iloc[0]
