@@ -142,16 +142,16 @@ MASKS, CLEAN, IGNORED = "masks", "masks_clean", "ignored"
 
 
 def masks_of(target):
-    """The folder of a target's masks in the prepared layout."""
-    return f"{MASKS}_{target}" if target else MASKS
+    """The folder of a target's masks in the prepared layout; MASKS is the first one's."""
+    return f"{MASKS}_{target}" if target and target != MASKS else MASKS
 
 
 @dataclass(frozen=True)
 class Dataset:
     """A dataset of a study: controlled images made by the suite, or a prepared folder.
 
-    target: whose masks are the foreground; classes: (name, class ids in ``labels/``) of what is
-    learned instead, of which several make one model tell several classes; ignore: the id whose
+    target: whose masks are the foreground; classes: what is learned instead, each a name with its
+    class ids in ``labels/`` or with a target, which lies on those before it; ignore: the id whose
     pixels are neither learned from nor counted.
     """
 
@@ -177,14 +177,21 @@ class Dataset:
 
     @property
     def masks(self):
-        """The folder of what is foreground."""
-        return LABELS if self.classes else masks_of(self.target)
+        """The folder of what is foreground, or of the first class."""
+        return self.layers[0]
+
+    @property
+    def layers(self):
+        """The folders of all that is learned."""
+        told = [what for _, what in self.classes] or [self.target]
+        return [LABELS if isinstance(what, tuple) else masks_of(what) for what in told]
 
     @property
     def has_instances(self):
         """Whether objects that touch are told apart: ids belong to the masks without a target."""
         folder = Path(self.folder or "", INSTANCES)
-        return not self.controlled and self.masks == MASKS and folder.is_dir()
+        told = self.controlled or self.classes or self.masks != MASKS
+        return not told and folder.is_dir()
 
     @classmethod
     def read(cls, name, value, mirror):
@@ -217,8 +224,11 @@ class Dataset:
             dataset.check_target(dataset.target, f"{place}.target" if dataset.target else place)
         elif dataset.target:
             check.refuse(f"{place}.target", dataset.target, "nothing beside 'classes'")
-        elif dataset.at_hand:
-            check.prepared_folder(Path(dataset.folder), LABELS, f"{place}.classes")
+        for _, what in classes:
+            if isinstance(what, str):
+                dataset.check_target(what, f"{place}.classes")
+            elif dataset.at_hand:
+                check.prepared_folder(Path(dataset.folder), LABELS, f"{place}.classes")
         if dataset.ignore is not None:
             check.number(dataset.ignore, f"{place}.ignore", 0, 255, whole=True)
             if dataset.at_hand:
@@ -227,19 +237,23 @@ class Dataset:
 
     @staticmethod
     def _classes(value, place):
-        """((name, ids), ...) of a list of ids, which are one class, or of a mapping of names."""
-        named = value if isinstance(value, dict) else {FOREGROUND: value}
-        if not named:
-            check.refuse(place, value, "class ids, or a mapping of names to class ids")
-        classes = {}
-        for name, ids in named.items():
-            where = f"{place}.{check.name(name, place)}" if named is value else place
-            ids = [ids] if isinstance(ids, int) and named is value else check.unique(ids, where)
-            for number in ids:
-                check.number(number, where, 0, 255, whole=True)
-                if number in set().union(*classes.values()):
-                    check.refuse(where, number, "an id that no other class has")
-            classes[name] = tuple(ids)
+        """((name, class ids or target), ...) of a mapping, or of a list of ids: one class."""
+        named = isinstance(value, dict)
+        if named and not value:
+            check.refuse(place, value, "class ids, or names with an id, ids or a target each")
+        classes, taken = {}, set()
+        for name, what in (value if named else {FOREGROUND: value}).items():
+            where = f"{place}.{check.name(name, place)}" if named else place
+            if named and isinstance(what, str):
+                own = {what}
+            else:
+                what = [what] if named and isinstance(what, int) else check.unique(what, where)
+                what = tuple(check.number(v, where, 0, 255, whole=True) for v in what)
+                own = set(what)
+            if taken & own:
+                check.refuse(where, value[name], "what no other class has")
+            taken |= own
+            classes[name] = what
         return tuple(classes.items())
 
     @property
@@ -253,7 +267,7 @@ class Dataset:
             check.refuse(place, target, "nothing, for controlled images")
         if self.at_hand:
             check.prepared_folder(Path(self.folder), masks_of(target), place)
-        elif target and self.source in DATASETS:
+        elif target and target != MASKS and self.source in DATASETS:
             check.choice(target, place, DATASETS[self.source] or ("no target",))
 
 
@@ -589,7 +603,7 @@ class Study:
         described = f"{dataset.folder}/dataset.json"
         if dataset.fetched:
             return [described]
-        folders = {"images", dataset.masks, *map(masks_of, self.observers(dataset))}
+        folders = {"images", *dataset.layers, *map(masks_of, self.observers(dataset))}
         folders |= {LABELS} if dataset.ignore is not None else set()
         folders |= {INSTANCES} if dataset.has_instances else set()
         files = [f"{dataset.folder}/{f}" for f in sorted(folders)]

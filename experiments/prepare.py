@@ -14,6 +14,7 @@ from experiments import controlled, prepared, stress
 from experiments.plan import (
     CLEAN,
     CONTROLLED_FRACTION,
+    FOREGROUND,
     IDS,
     IGNORED,
     INSTANCES,
@@ -68,10 +69,13 @@ def read_source(study, dataset):
     def sample(stem):
         masks = {masks_of(name): source.mask(stem, masks_of(name)) for name in observers}
         if dataset.classes:
-            places = np.zeros(256, np.uint16)
-            for place, (_, ids) in enumerate(dataset.classes, 1):
-                places[list(ids)] = place
-            labels = places[source.labels(stem)]
+            labels = np.uint16(0)
+            for place, (_, what) in enumerate(dataset.classes, 1):
+                if isinstance(what, str):
+                    region = source.mask(stem, masks_of(what)) > 0
+                else:
+                    region = np.isin(source.labels(stem), what)
+                labels = np.where(region, np.uint16(place), labels)
             masks[MASKS] = (labels > 0).astype(np.uint8)
             if len(dataset.classes) > 1:
                 masks[LABELS] = labels
@@ -239,7 +243,7 @@ def prepare(study, dataset, stress_name, seed, source=None):
         "stress": knobs,
         "measured": measured,
     }
-    if len(dataset.class_names) > 1:
+    if dataset.class_names != (FOREGROUND,):
         info["classes"] = list(dataset.class_names)
     prepared.write(study.data_folder(dataset.name, stress_name, seed), samples, info)
     return measured

@@ -56,7 +56,8 @@ class Prepared:
 
     def target(self, stem):
         """uint8 (H, W), what is learned of a stressed folder: 0 background, k the k-th class."""
-        return self.labels(stem).astype(np.uint8) if "classes" in self.info else self.mask(stem)
+        several = len(self.classes) > 1
+        return self.labels(stem).astype(np.uint8) if several else self.mask(stem)
 
     def ignored(self, stem):
         """uint8 (H, W), 1 where a pixel counts for nothing, of a stressed folder; or None."""

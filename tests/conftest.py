@@ -37,3 +37,16 @@ def in_tmp(tmp_path, monkeypatch):
     """The test runs in an empty folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def write_halves(folder):
+    """Twelve images of 32 pixels: what is on the left of an object is class 4, on the right 9."""
+    import numpy as np
+
+    from experiments import controlled, prepared
+
+    for i in range(12):
+        image, mask = controlled.scene(np.random.default_rng(i), 32, 0.2, "small")
+        labels = mask * np.where(np.arange(32) < 16, 4, 9).astype(np.uint8)
+        prepared._save(folder / "images" / f"{i}.png", image)
+        prepared._save(folder / "labels" / f"{i}.png", labels)

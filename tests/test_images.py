@@ -9,7 +9,7 @@ from PIL import Image
 from scipy import ndimage
 
 from analysis import stresses
-from experiments import controlled, evaluate, objects, prepare, prepared, stress
+from experiments import controlled, controls, evaluate, objects, prepare, prepared, stress
 from experiments.plan import Study
 
 
@@ -459,3 +459,59 @@ def test_a_target_may_be_some_of_the_class_ids(tiny, cells):
     assert row["fraction"] == 128 / (32 * 32 - 64)
     study = Study(tiny)
     assert study.source_files(study.datasets["d"]) == ["cells/images", "cells/labels"]
+
+
+@pytest.mark.parametrize("knobs", [{}, {"size": "small"}, {"size": "mixed"}, {"left_out": 0.5}])
+def test_several_classes_go_with_their_mask(tiny, cells, knobs):
+    data = cell(tiny, knobs, folder=cells, classes={"alone": 2, "two": [1]})
+    assert data.classes == ["alone", "two"]
+    seen = set()
+    for stem in data.split["test"] + data.split["train"]:
+        target = data.target(stem)
+        assert ((target > 0) == data.mask(stem)).all()
+        seen |= {int(v) for v in np.unique(target)}
+        if not knobs:
+            assert np.bincount(target.ravel()).tolist() == [32**2 - 192, 64, 128]
+    assert seen == {0, 1, 2}
+    truths = evaluate.truths(data)
+    assert list(truths) == ["alone", "two"]
+    for k, of_class in enumerate(truths.values(), 1):
+        for stem, truth in zip(data.split["test"], of_class, strict=True):
+            assert (truth.mask == (data.target(stem) == k)).all()
+
+
+def test_targets_may_be_classes_and_later_ones_lie_on_earlier(tiny, cells):
+    for i in range(12):
+        alone = np.zeros((32, 32), np.uint8)
+        alone[20:28, 20:28] = 255
+        prepared._save(Path(f"cells/masks_alone/{i}.png"), alone)
+    for classes in ({"any": "masks", "one": "alone"}, {"any": [1, 2], "one": "alone"}):
+        data = cell(tiny, {}, folder=cells, classes=classes)
+        assert data.instances(data.split["test"][0]) is None
+        for stem in data.split["test"]:
+            assert np.bincount(data.target(stem).ravel()).tolist() == [32**2 - 192, 128, 64]
+    study = Study(tiny)
+    files = study.source_files(study.datasets["d"])
+    assert files == ["cells/images", "cells/labels", "cells/masks_alone"]
+
+
+def test_the_names_of_classes_are_part_of_a_folders_content(tiny, cells):
+    one = cell(tiny, {}, folder=cells, classes={"a": 1, "b": 2}).info["content"]
+    assert cell(tiny, {}, folder=cells, classes={"a": 1, "c": 2}).info["content"] != one
+    assert cell(tiny, {}, folder=cells, classes={"a": 1, "b": 2}).info["content"] == one
+
+
+def test_a_class_with_a_name_is_a_class_without_one(tiny, cells):
+    named = cell(tiny, {}, folder=cells, classes={"alone": 2})
+    listed = cell(tiny, {}, folder=cells, classes=[2])
+    assert named.classes == ["alone"]
+    for stem in listed.split["test"]:
+        assert (named.target(stem) == listed.target(stem)).all()
+
+
+def test_random_masks_of_several_classes_are_apart_and_of_their_shares():
+    truth = np.zeros((1, 2, 100, 100), bool)
+    truth[:, 0, :50], truth[:, 1, 50:60] = True, True
+    drawn = controls.predictions(rng(), truth)["random mask"]
+    assert drawn.sum(1).max() == 1
+    assert drawn.mean((0, 2, 3)) == pytest.approx([0.5, 0.1], abs=0.02)

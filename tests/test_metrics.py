@@ -6,8 +6,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from analysis import metrics
-from experiments import evaluate
+from analysis import metrics, tuning
+from experiments import evaluate, results
 from experiments.results import BAND, TOLERANCE
 
 
@@ -143,3 +143,40 @@ def test_noise_that_is_reproduced_is_told_from_plain_mistakes():
     assert row["noise_background"] == 0
     assert row["noise_foreground"] == 1
     assert row["found"] == 10
+
+
+def test_an_images_score_is_the_mean_over_its_classes():
+    """Two images: one has both classes, the other only the first, and nothing else is predicted."""
+    counts = (
+        {"a": (10, 0, 0, 90), "b": (10, 30, 0, 60)},
+        {"a": (10, 20, 0, 70), "b": (0, 0, 0, 100)},
+    )
+    run = {"dataset": "d", "stress": "none", "loss": "dice", "learning_rate": 1e-3, "seed": 0}
+    rows = [
+        dict.fromkeys(results.NUMERIC, 0)
+        | run
+        | {
+            "status": "ok",
+            "image": image,
+            "class": name,
+            "threshold": "0.5",
+            "threshold_value": np.nan,
+        }
+        | {"hd95": 0.0, "squared_error": 0.0, "val_dice": {"a": 0.8, "b": 0.2}[name]}
+        | dict(zip(("tp", "fp", "fn", "tn"), values, strict=True))
+        for image, classes in zip("xy", counts, strict=True)
+        for name, values in classes.items()
+    ]
+    table = results.check_table(pd.DataFrame(rows)[list(results.COLUMNS)], "test")
+    scored = metrics.scores(table)
+    assert scored["score_dice"].tolist() == pytest.approx([(1 + 0.4) / 2, 0.5])
+    each = metrics.scores(table, by_class=True)
+    assert each["score_dice"].tolist() == pytest.approx([1, 0.4, 0.5, np.nan], nan_ok=True)
+    assert tuning.grid(table).iloc[0][["val_dice", "test_dice"]].tolist() == pytest.approx(
+        [0.5, (0.75 + 0.4) / 2]
+    )
+    assert metrics.collapsed(table)[["nothing", "everything"]].to_numpy().tolist() == [[False] * 2]
+    whole = table.assign(tp=30, fp=20, fn=50, tn=0)  # each image's pixels are of either class
+    assert metrics.collapsed(whole)["everything"].all()
+    none = table.assign(tp=0, fp=0, fn=table["tp"] + table["fn"], tn=table["tn"] + table["fp"])
+    assert metrics.collapsed(none)["nothing"].all()

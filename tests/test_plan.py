@@ -82,6 +82,21 @@ def test_seeds_are_the_same_in_every_process():
         ({"datasets": {"controlled": {"classes": [1]}}}, ["controlled.classes", "nothing"]),
         ({"datasets": {"wbc": {"classes": 8}}}, ["wbc.classes", "8", "list"]),
         ({"datasets": {"wbc": {"classes": ["car"]}}}, ["wbc.classes", "'car'", "number"]),
+        ({"datasets": {"wbc": {"classes": {}}}}, ["wbc.classes", "{}", "class ids"]),
+        ({"datasets": {"wbc": {"classes": {"a b": 1}}}}, ["wbc.classes", "'a b'", "letters"]),
+        (
+            {"datasets": {"wbc": {"classes": {"a": "nuclues"}}}},
+            ["wbc.classes", "did you mean 'nucleus'"],
+        ),
+        ({"datasets": {"wbc": {"classes": {"a": 300}}}}, ["wbc.classes.a", "300", "at most 255"]),
+        (
+            {"datasets": {"wbc": {"classes": {"a": [1, 2], "b": 2}}}},
+            ["wbc.classes.b", "2", "no other class"],
+        ),
+        (
+            {"datasets": {"wbc": {"classes": {"a": 1, "b": 2}}}},
+            ["boundary.levels.jittered.jitter", "2", "several classes"],
+        ),
         (
             {"datasets": {"wbc": {"classes": [8], "target": "nucleus"}}},
             ["wbc.target", "'nucleus'", "beside 'classes'"],

@@ -10,6 +10,7 @@ from PIL import Image
 
 from experiments import chunk, controlled, prepare, provenance, results, train
 from experiments.plan import Study
+from tests.conftest import write_halves
 
 
 def prepared_study(config, stresses=None):
@@ -148,6 +149,60 @@ def test_nothing_is_learned_from_pixels_that_do_not_count(tiny, in_tmp, loss):
             found[name, ignore] = record["weights"], record["val_dice"], counts
     assert found["one", 7] == found["two", 7]
     assert found["one", None] != found["two", None]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", ["dice", "cross_entropy", "lovasz", "hausdorff"])
+def test_pixels_set_aside_neither_count_nor_pull(channels, name):
+    torch = train.torch
+    generator = torch.Generator().manual_seed(0)
+    ignored = np.zeros((2, 8, 8), np.uint8)
+    ignored[:, 2:5] = 1
+    away = torch.from_numpy(ignored)[:, None] > 0
+    logits = torch.randn(2, channels, 8, 8, generator=generator)
+    masks = np.random.default_rng(0).integers(max(2, channels), size=ignored.shape)
+    values = []
+    for more in (0.0, 3.0):
+        moved = (logits + more * away).requires_grad_()
+        target = train.to_target(np.where(ignored, more > 0, masks), max(1, channels - 1))
+        value = train.losses.build(name)(*train.set_aside(ignored, moved, target))
+        value.backward()
+        assert (moved.grad.masked_select(away) == 0).all()
+        assert moved.grad.abs().sum() > 0
+        values.append(value.item())
+    assert values[0] == values[1]
+
+
+def test_several_classes_are_trained_by_one_model(tiny, in_tmp):
+    write_halves(in_tmp / "halves")
+    own = {"folder": "halves", "train": 7, "val": 2, "test": 3, "classes": {"left": 4, "right": 9}}
+    study = prepared_study(
+        tiny
+        | {
+            "datasets": {"halves": own},
+            "losses": {
+                "dice": {},
+                "boundary": {},  # with maps
+                "smp": {"use": "segmentation_models_pytorch.losses:DiceLoss", "mode": "multiclass"},
+            },
+            "experiments": {"e": {"levels": {"as it is": {}}}},
+            "seeds": [0],
+        }
+    )
+    chunk.train_all(study, study.runs, jobs=1)
+    table, records = results.collect(study)
+    assert [record["status"] for record in records] == ["ok"] * 3
+    assert table.groupby("loss").size().tolist() == [3 * 2 * 2] * 3
+    for record in records:
+        assert set(record["threshold"]) == set(record["val_dice"]) == {"left", "right"}
+    tuned = table["threshold"] == "tuned"
+    assert table.loc[tuned, "threshold_value"].between(0, 1).all()
+    assert table.loc[~tuned, "threshold_value"].isna().all()
+    run = study.runs[0]
+    strip = np.asarray(Image.open(Path(study.folder, run.path, "probabilities.png")))
+    assert strip.shape == (2 * 32, 3 * 32)
+    pixels = table[["tp", "fp", "fn", "tn"]].sum(axis=1)
+    assert (pixels == 32**2).all()
 
 
 def test_the_turns_are_those_of_albumentations():

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from analysis.verdicts import KEY
+from tests.conftest import TINY, write_halves
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("Snakefile", "config.yaml", "losses", "experiments", "analysis", "profiles")
@@ -61,8 +62,6 @@ def same_but_time(one, two):
 @pytest.fixture(scope="module")
 def studied(tmp_path_factory):
     """A finished tiny study."""
-    from tests.conftest import TINY
-
     folder = copy_tree(tmp_path_factory.mktemp("study"))
     (folder / "study.yaml").write_text(yaml.safe_dump(TINY))
     said = snakemake(folder)
@@ -201,12 +200,13 @@ def test_what_only_libraries_can_tell_is_refused_before_training(tiny, change, w
         assert word in str(error.value)
 
 
-def test_every_loss_of_the_suite_passes_the_check(tiny):
-    from experiments.check import check
+@pytest.mark.parametrize("classes", [1, 3])
+def test_every_loss_of_the_suite_passes_the_check(tiny, classes):
+    from experiments.check import check_losses
     from experiments.plan import Study
     from losses import LOSSES
 
-    check(Study({**tiny, "losses": {key: {} for key in LOSSES}}))
+    check_losses(Study({**tiny, "losses": {key: {} for key in LOSSES}}), classes)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no real images beside the checkout")
@@ -230,3 +230,25 @@ def test_real_images_from_a_mirror_end_in_the_same_report(tiny, tmp_path):
     assert set(table["dataset"]) == {"constructed", "wbc", "crackforest", "all datasets"}
     assert set(table["level"]) == {"mechanism", "field"}
     assert (folder / "results" / "tiny" / "report.html").exists()
+
+
+def test_several_classes_end_in_a_report_that_tells_them_apart(tiny, tmp_path):
+    folder = copy_tree(tmp_path)
+    write_halves(folder / "halves")
+    sizes = {"train": 8, "val": 2, "test": 2}
+    tiny["datasets"] = {
+        "halves": {"folder": "halves", "classes": {"left": 4, "right": 9}, **sizes},
+        "one_half": {"folder": "halves", "classes": {"left": 4}, **sizes},
+    }
+    tiny["experiments"] = {"blur": {"knob": "blur", "values": [0, 1]}}
+    (folder / "study.yaml").write_text(yaml.safe_dump(tiny))
+    snakemake(folder)
+    results = folder / "results" / "tiny"
+    table = pd.read_csv(results / "runs.csv")
+    assert set(table.loc[table["dataset"] == "halves", "class"]) == {"left", "right"}
+    assert set(table.loc[table["dataset"] == "one_half", "class"]) == {"left"}
+    assert (results / "figures" / "classes_halves.pdf").exists()
+    assert not (results / "figures" / "classes_one_half.pdf").exists()
+    html = (results / "report.html").read_text()
+    assert "Each class by itself" in html
+    assert "Scores by class" in html
