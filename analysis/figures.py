@@ -353,28 +353,15 @@ def by_class(study, table, dataset):
     classes = shares.sort_values(ascending=False, kind="stable").index
     figure, axes = plt.subplots(2, 1, figsize=(style.WIDTH, 4.2), sharex=True)
     looks = style.looks(study.losses)
+
+    def estimate(name, **where):
+        rows = scored[scored["class"] == name]
+        values = metrics.per_seed(rows, "dice", dataset=dataset, stress=stress, **where)
+        return statistics.estimate([(1, values)], shared=True, draws=1000)
+
     for axis, threshold in zip(axes, ("0.5", "tuned"), strict=True):
         for i, loss in enumerate(study.losses):
-            found = [
-                statistics.estimate(
-                    [
-                        (
-                            1,
-                            metrics.per_seed(
-                                scored[scored["class"] == name],
-                                "dice",
-                                dataset=dataset,
-                                stress=stress,
-                                loss=loss,
-                                threshold=threshold,
-                            ),
-                        )
-                    ],
-                    shared=True,
-                    draws=1000,
-                )
-                for name in classes
-            ]
+            found = [estimate(name, loss=loss, threshold=threshold) for name in classes]
             y = np.array([e.value for e in found])
             low, high = np.clip([[e.low for e in found], [e.high for e in found]], 0, 1)
             axis.errorbar(

@@ -1,7 +1,7 @@
 """Scores from counts. A score is taken per test image; where it has no meaning it is missing.
 
-Several classes: a score is taken of each class against the rest, and the image's is the mean over
-the classes that have one.
+Several classes: a score is taken of each class against the rest. An image's is the mean over the
+classes that it shows (over all, where it shows none), which is the same for every loss.
 
 Empty masks: the Dice score of an image without foreground is 0 when anything is predicted and
 missing (not 1) when nothing is; missing scores are left out of means and counted in the report.
@@ -127,12 +127,12 @@ def scores(table, *, by_class=False):
     scored = ok.assign(**{f"score_{name}": function(ok) for name, (_, function) in METRICS.items()})
     if by_class or scored["class"].nunique() < 2:
         return scored
+    image = [*RUN, "threshold", "image"]
+    shown = (scored["tp"] + scored["fn"] > 0).astype(bool)
+    none = ~shown.groupby([scored[c] for c in image], dropna=False).transform("any")
     means = ["threshold_value", *(f"score_{name}" for name in METRICS)]
-    return (
-        scored.groupby([*RUN, "threshold", "image"], sort=False, dropna=False)[means]
-        .mean()
-        .reset_index()
-    )
+    images = scored[shown | none].groupby(image, sort=False, dropna=False)
+    return images[means].mean().reset_index()
 
 
 def per_seed(scored, metric, *, dataset, stress, loss, threshold):

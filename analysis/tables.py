@@ -63,10 +63,8 @@ MEANS = {
     "Brier": "brier",
 }
 """Column -> the metric whose mean it is."""
-CLASS_MEANS = {
-    c: MEANS[c] for c in ("DSC", "IoU", "precision", "recall", "boundary IoU", "HD95, px")
-}
-"""The same of a class by itself."""
+CLASS_MEANS = ("DSC", "IoU", "precision", "recall", "boundary IoU", "HD95, px")
+"""Those that are told of each class by itself."""
 
 
 def scores(study, table, controls):
@@ -105,19 +103,19 @@ def classes(study, table):
     keys = ["dataset", "stress", "class", "loss", "threshold"]
     rows = []
     for key, group in scored.groupby(keys, sort=False):
-        sums = group.groupby("seed")[["tp", "fp", "fn", "tn"]].sum().astype(float)
+        sums = group.groupby("seed")[["tp", "fp", "fn", "tn"]].sum()
         rows.append(
             dict(zip(keys, key, strict=True))
             | {
-                "share of pixels": ((sums["tp"] + sums["fn"]) / sums.sum(axis=1)).mean(),
+                "loss": style.name(group["loss"].iloc[0]),
+                "share of pixels": metrics.share(sums["tp"] + sums["fn"], sums.sum(axis=1)).mean(),
                 "runs": f"{len(sums)} of {len(study.seeds)}",
                 "never predicted": int((sums["tp"] + sums["fp"] == 0).sum()),
+                "DSC of all pixels": metrics.dice(sums).mean(),
             }
-            | {column: group[f"score_{metric}"].mean() for column, metric in CLASS_MEANS.items()}
+            | {column: group[f"score_{MEANS[column]}"].mean() for column in CLASS_MEANS}
         )
-    return pd.DataFrame(rows, columns=None if rows else keys).assign(
-        loss=lambda frame: frame["loss"].map(style.name)
-    )
+    return pd.DataFrame(rows)
 
 
 def runs(study, table, records):

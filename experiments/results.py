@@ -79,7 +79,7 @@ COLUMNS = {
     **COUNTS,
     **DISTANCES,
 }
-"""Columns of ``runs.csv``: one row per run, test image and threshold; a run without counts
+"""Columns of ``runs.csv``: one row per run, test image, class and threshold; a run without counts
 (diverged, failed) is one row with its status and empty counts."""
 
 NAMED = dict.fromkeys(("image", "class", "threshold"), str)

@@ -146,10 +146,10 @@ def test_noise_that_is_reproduced_is_told_from_plain_mistakes():
 
 
 def test_an_images_score_is_the_mean_over_its_classes():
-    """Two images: one has both classes, the other only the first, and nothing else is predicted."""
+    """Two images: one shows both classes, the other the first, where the second is invented."""
     counts = (
         {"a": (10, 0, 0, 90), "b": (10, 30, 0, 60)},
-        {"a": (10, 20, 0, 70), "b": (0, 0, 0, 100)},
+        {"a": (10, 20, 0, 70), "b": (0, 5, 0, 95)},
     )
     run = {"dataset": "d", "stress": "none", "loss": "dice", "learning_rate": 1e-3, "seed": 0}
     rows = [
@@ -171,12 +171,14 @@ def test_an_images_score_is_the_mean_over_its_classes():
     scored = metrics.scores(table)
     assert scored["score_dice"].tolist() == pytest.approx([(1 + 0.4) / 2, 0.5])
     each = metrics.scores(table, by_class=True)
-    assert each["score_dice"].tolist() == pytest.approx([1, 0.4, 0.5, np.nan], nan_ok=True)
+    assert each["score_dice"].tolist() == pytest.approx([1, 0.4, 0.5, 0])
     assert tuning.grid(table).iloc[0][["val_dice", "test_dice"]].tolist() == pytest.approx(
-        [0.5, (0.75 + 0.4) / 2]
+        [0.5, (0.75 + 0.2) / 2]
     )
     assert metrics.collapsed(table)[["nothing", "everything"]].to_numpy().tolist() == [[False] * 2]
     whole = table.assign(tp=30, fp=20, fn=50, tn=0)  # each image's pixels are of either class
     assert metrics.collapsed(whole)["everything"].all()
+    absent = table.assign(tp=0, fp=table["tp"] + table["fp"], fn=0)
+    assert metrics.scores(absent)["score_dice"].tolist() == [0, 0]
     none = table.assign(tp=0, fp=0, fn=table["tp"] + table["fn"], tn=table["tn"] + table["fp"])
     assert metrics.collapsed(none)["nothing"].all()
