@@ -528,40 +528,44 @@ def overview(study, verdicts):
 
 
 def ranks(study, ranked):
-    """Each loss's rank, with its interval, for every dataset and experiment."""
-    groups = list(ranked[["dataset", "experiment"]].drop_duplicates().itertuples(index=False))
+    """Each loss's rank, with its interval: a row of panels per dataset, one for each experiment."""
+    datasets, experiments = (list(dict.fromkeys(ranked[c])) for c in ("dataset", "experiment"))
     losses = [loss for loss in study.losses if loss in set(ranked["loss"])]
-    height = 0.16 * len(losses) * len(groups) ** 0.85 + 0.8
-    figure, axis = plt.subplots(figsize=(style.COLUMN * 1.3, height))
-    looks = style.looks(study.losses)
-    for g, group in enumerate(groups):
-        rows = ranked[
-            (ranked["dataset"] == group.dataset) & (ranked["experiment"] == group.experiment)
-        ].set_index("loss")
-        for k, loss in enumerate(loss for loss in losses if loss in rows.index):
-            row = rows.loc[loss]
-            axis.errorbar(
-                row["rank"],
-                g + (k - (len(losses) - 1) / 2) * 0.8 / len(losses),
-                xerr=[
-                    [max(0, row["rank"] - row["low"])],
-                    [max(0, row["high"] - row["rank"])],
-                ],
-                label=style.name(loss) if g == 0 else None,
-                elinewidth=0.9,
-                **{**looks[loss], "linestyle": "none"},
-            )
-    many = len(study.datasets) > 1
-    axis.set_yticks(
-        range(len(groups)),
-        [title(g.experiment) + (f"\n({g.dataset})" if many else "") for g in groups],
+    figure, axes = plt.subplots(
+        len(datasets),
+        len(experiments),
+        figsize=(style.WIDTH, (0.12 * len(losses) + 0.1) * len(datasets) + 0.7),
+        squeeze=False,
+        sharex=True,
+        sharey=True,
     )
-    axis.set_ylim(len(groups) - 0.5, -0.5)
-    axis.set_xticks(range(1, len(losses) + 1))
-    axis.set_xlabel("Rank by mean Dice score (1 is the best)")
-    for line in range(1, len(groups)):
-        axis.axhline(line - 0.5, color="0.9", linewidth=0.6, zorder=0)
-    figure.legend(loc="outside lower center", ncols=3)
+    figure.get_layout_engine().set(h_pad=0.01, w_pad=0.02)
+    looks = style.looks(study.losses)
+    for row in ranked.itertuples(index=False):
+        axes[datasets.index(row.dataset), experiments.index(row.experiment)].errorbar(
+            row.rank,
+            losses.index(row.loss),
+            xerr=[[max(0, row.rank - row.low)], [max(0, row.high - row.rank)]],
+            elinewidth=0.9,
+            **{**looks[row.loss], "linestyle": "none"},
+        )
+    for axis, experiment in zip(axes[0], experiments, strict=True):
+        axis.set_title(title(experiment).replace(" ", "\n" if len(experiments) > 5 else " "))
+    for axis, dataset in zip(axes[:, -1], datasets, strict=True):
+        if len(datasets) > 1:
+            axis.annotate(
+                dataset,
+                (1.04, 0.5),
+                xycoords="axes fraction",
+                rotation=270,
+                va="center",
+                fontsize=7,
+            )
+    axes[0, 0].set_yticks(range(len(losses)), [style.name(loss) for loss in losses])
+    axes[0, 0].set_ylim(len(losses) - 0.5, -0.5)
+    axes[0, 0].set_xticks(range(1, len(losses) + 1))
+    axes[0, 0].set_xlim(0.5, len(losses) + 0.5)
+    figure.supxlabel("Rank by mean Dice score (1 is the best)", fontsize=8)
     caption = (
         "Rank of each loss by its mean Dice score over an experiment's levels, threshold 0.5, "
         f"fixed learning rate; {len(study.seeds)} seeds. Lines: where 95% of the ranks fall when "
