@@ -131,6 +131,11 @@ def sweep(study, scored, name, dataset, knob):
         f"images. {INTERVAL}. Rests on {runs} of {planned} runs "
         f"({len(study.seeds)} seeds, {images.min() if len(images) else 0} test images each)."
     )
+    if len(study.datasets[dataset].class_names) > 1:
+        caption += (
+            " An image's score is the mean over the classes that it shows; at 0.5 the most "
+            "probable class is predicted."
+        )
     if knob == "flips" and not shared:
         caption += (
             " Faint lines (right): what minimises each loss in expectation, by theory; Dice's "

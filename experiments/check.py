@@ -18,7 +18,7 @@ from experiments.train import resolve_device, to_target
 def check(study):
     """ValueError names the setting, the value and what is allowed."""
     resolve_device(study.device)
-    for classes in sorted({len(dataset.class_names) for dataset in study.datasets.values()}):
+    for classes in study.class_counts:
         models.build(study.training, channels=1, classes=classes)
         check_losses(study, classes)
 

@@ -568,7 +568,12 @@ class Study:
     @property
     def checked(self):
         """What the check before training depends on."""
-        return fingerprint([self.losses, asdict(self.training), self.device])
+        return fingerprint([self.losses, asdict(self.training), self.device, self.class_counts])
+
+    @property
+    def class_counts(self):
+        """How many classes the datasets have that models are made for."""
+        return sorted({len(dataset.class_names) for dataset in self.datasets.values()})
 
     @property
     def asked(self):

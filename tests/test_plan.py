@@ -43,6 +43,15 @@ def test_a_run_depends_on_its_own_settings_only(tiny):
     assert not set(changed.values()) & set(after.values())
 
 
+def test_the_check_is_made_again_where_models_have_other_outputs(tiny):
+    tiny["experiments"] = {"a": {"levels": {"x": {"blur": 1}}}}
+    one = Study(tiny)
+    tiny["datasets"] = {"wbc": {"classes": {"cell": "masks", "nucleus": "nucleus"}}}
+    two = Study(tiny)
+    assert (one.class_counts, two.class_counts) == ([1], [2])
+    assert one.checked != two.checked
+
+
 def test_a_cell_does_not_know_its_loss(tiny):
     runs = Study(tiny).runs
     by_loss = {loss: [r.cell for r in runs if r.loss == loss] for loss in ("dice", "cross_entropy")}
