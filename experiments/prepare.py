@@ -101,7 +101,8 @@ def windows(study, dataset, knobs, source):
     """{split: [(stem, make)]}; make(fraction) cuts a window of a real image and its masks.
 
     They are the same for every seed, so that the test images are; those that lie anywhere also
-    for every target of the same images.
+    for every target of the same images. Fewer windows than images are of some of them by a hash
+    of their content: by name they would all be of one patient, video or stain where names tell.
     """
     grey = all(image.ndim == 2 for items in source.values() for image, _ in items.values())
     # Without the size: small objects are shown beside the same first window.
@@ -126,7 +127,7 @@ def windows(study, dataset, knobs, source):
         return make
 
     def makers(split):
-        stems = list(source[split])
+        stems = sorted(source[split], key=lambda stem: (_content(source[split][stem][0]), stem))
         for i in range(getattr(dataset, split)):
             stem, again = stems[i % len(stems)], i // len(stems)
             yield f"{stem}-{again}", maker(split, stem, again)

@@ -37,7 +37,7 @@ def window(rng, layers, side, size="large", fraction=None):
 
     def another():
         try:
-            return _cut(rng, layers, side, first[1].mean())
+            return _cut(rng, layers, side, first[1].mean(), near=0)
         except LookupError:
             return first
 
@@ -52,9 +52,9 @@ def _column(*tiles):
     return [np.concatenate(arrays) for arrays in zip(*tiles, strict=True)]
 
 
-def _cut(rng, layers, side, fraction):
+def _cut(rng, layers, side, fraction, near=NEAR):
     layers = [_at_least(layer, side) for layer in layers]
-    top, left = _position(rng, layers[1], side, fraction)
+    top, left = _position(rng, layers[1], side, fraction, near)
     return [np.ascontiguousarray(v[top : top + side, left : left + side]) for v in layers]
 
 
@@ -100,7 +100,7 @@ def _at_least(array, side):
     return np.pad(array, pad + [(0, 0)] * (array.ndim - 2), mode="symmetric")
 
 
-def _position(rng, mask, side, fraction):
+def _position(rng, mask, side, fraction, near):
     height, width = (n - side for n in mask.shape)
     if fraction is None:
         inside = np.argwhere(mask)
@@ -127,8 +127,8 @@ def _position(rng, mask, side, fraction):
         at = tuple(free[rng.integers(len(free))])
         return y[at], x[at]
     away = np.where(share > 0, np.abs(np.log(np.maximum(share, 1e-9) / fraction)), 1e3)
-    # Of windows that come as near as can be, give or take NEAR, those that cut objects least.
-    cut = np.where(away <= away.min() + NEAR, within(0) - within(1), np.inf)
+    # Of windows that come as near as can be, give or take `near`, those that cut objects least.
+    cut = np.where(away <= away.min() + near, within(0) - within(1), np.inf)
     # One of the best positions, so that several windows of an image differ.
     best = np.lexsort((away.ravel(), cut.ravel()))[: max(1, min(5, away.size // 10))]
     chosen = best[rng.integers(len(best))]

@@ -432,6 +432,20 @@ def test_objects_left_out_neither_train_nor_count_and_all_else_is_as_it_was(tiny
     assert (kept[0] >= kept[1]).all()
 
 
+def test_fewer_windows_than_images_are_of_the_same_ones_whatever_their_names(tiny, cells):
+    def images():
+        data = cell(tiny, {}, folder=cells, train=3)
+        return {stem[:-2]: data.image(stem).tobytes() for stem in data.split["train"]}
+
+    before = images()
+    for path in sorted(Path(cells).rglob("*.png")):
+        path.rename(path.with_stem(f"{99 - int(path.stem)}"))
+    after = images()
+    assert len(after) == 3 < len(prepared.read(cells).split["train"])
+    assert set(after.values()) == set(before.values())
+    assert {99 - int(stem) for stem in after} == set(map(int, before))
+
+
 def test_windows_that_lie_anywhere_are_those_of_every_target(tiny, cells):
     tiny["image_size"], anywhere = 16, {"fraction": "natural"}
     size = {"folder": cells, "train": 96}
