@@ -5,6 +5,7 @@ Each figure is SVG, PDF and PNG, with its caption in ``captions.json``.
 
 import argparse
 import json
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,9 @@ from analysis import claims, mechanism, metrics, ranking, statistics, style, the
 from analysis.claims import REFERENCE
 from analysis.style import plt
 from analysis.verdicts import POOLED, read_verdicts
-from experiments.evaluate import most_probable
 from experiments.files import write_whole
 from experiments.plan import CONTROLLED_FRACTION, IGNORED, LABELS, MASKS, Study, stress_name
-from experiments.results import read_table
+from experiments.results import EXAMPLES, most_probable, read_table
 
 KNOB_LABELS = {
     "fraction": "Foreground fraction",
@@ -46,6 +46,11 @@ INTERVAL = "95% intervals from a bootstrap over seeds and test images, Student's
 
 def title(text):
     return text.replace("_", " ")
+
+
+def wrapped(text, of):
+    """A label in lines as short as so many beside each other need; no word is broken."""
+    return textwrap.fill(text, max(1, 40 // of), break_long_words=False)
 
 
 def sweep(study, scored, name, dataset, knob):
@@ -115,9 +120,7 @@ def sweep(study, scored, name, dataset, knob):
             axis.minorticks_off()
             axis.set_xlabel(KNOB_LABELS[knob])
         else:
-            axis.set_xticks(
-                range(len(levels)), [level.label.replace(" ", "\n") for level in levels]
-            )
+            axis.set_xticks(range(len(levels)), [wrapped(v.label, len(levels)) for v in levels])
             axis.set_xlim(-0.5, len(levels) - 0.5)
             axis.set_xlabel(title(name).capitalize())
     handles, labels = axes[0].get_legend_handles_labels()
@@ -220,14 +223,15 @@ def half_the_score(study, table, dataset):
     knobs = ["" if "flips" not in stress else "flips" for stress, *_ in runs.index]
     for label, marker, face in (("", "o", "black"), ("flips", "s", "white")):
         rows = runs[[k == label for k in knobs]]
-        axis.plot(
-            rows["val_dice"] / 2,
-            rows["threshold_value"],
-            marker,
-            color="black",
-            markerfacecolor=face,
-            label="labels flipped" if label else "labels as they are",
-        )
+        if len(rows):
+            axis.plot(
+                rows["val_dice"] / 2,
+                rows["threshold_value"],
+                marker,
+                color="black",
+                markerfacecolor=face,
+                label="labels flipped" if label else "labels as they are",
+            )
     axis.plot([0, 0.5], [0, 0.5], color="0.6", linewidth=0.8, zorder=0, label="theory")
     axis.set_xlabel("Half the Dice score reached")
     axis.set_ylabel("Threshold tuned on validation")
@@ -259,7 +263,10 @@ def place(k, value, levels, shift, *, log):
 
 
 def examples(study, records, name, dataset, knob):
-    """Image, truth and each loss's prediction at 0.5: a test image of the first seed per level."""
+    """Image, truth and each loss's prediction at 0.5: a test image of the first seed per level.
+
+    The one that shows most classes of those whose predictions are kept.
+    """
     levels = study.experiments[name][dataset]
     classes = study.datasets[dataset].class_names
     several = len(classes) > 1
@@ -286,10 +293,14 @@ def examples(study, records, name, dataset, knob):
     for row, level in zip(axes, levels, strict=True):
         stress = stress_name(level.stress)
         folder = Path(study.data_folder(dataset, stress, seed))
-        stem = json.loads((folder / "dataset.json").read_text())["split"]["test"][0]
+        stems = json.loads((folder / "dataset.json").read_text())["split"]["test"][:EXAMPLES]
+        truths = [
+            np.asarray(Image.open(folder / (LABELS if several else MASKS) / f"{stem}.png"))
+            for stem in stems
+        ]
+        at = max(range(len(stems)), key=lambda k: len(np.unique(truths[k])))  # the first of equals
+        stem, truth = stems[at], truths[at] if several else truths[at] > 0
         image = np.asarray(Image.open(folder / "images" / f"{stem}.png"))
-        truth = np.asarray(Image.open(folder / (LABELS if several else MASKS) / f"{stem}.png"))
-        truth = truth if several else truth > 0
         row[0].imshow(image, cmap="gray", vmin=0, vmax=255)
         row[0].set_ylabel(f"{title(knob)} {level.label}" if knob else level.label, fontsize=7)
         ignored = np.zeros(truth.shape, bool)
@@ -309,7 +320,8 @@ def examples(study, records, name, dataset, knob):
                 axis.text(0.5, 0.5, record["status"], ha="center", transform=axis.transAxes)
                 continue
             strip = np.asarray(Image.open(Path(study.folder, run.path, "probabilities.png")))
-            prob = strip.reshape(1, len(classes), truth.shape[0], -1)[..., : truth.shape[1]] / 255
+            prob = strip.reshape(1, len(classes), len(truth), -1) / 255  # beside each other
+            prob = prob[..., at * truth.shape[1] :][..., : truth.shape[1]]
             found = most_probable(prob)[0]
             if several:
                 kinds = (found * np.arange(1, len(classes) + 1)[:, None, None]).sum(0)
@@ -328,9 +340,9 @@ def examples(study, records, name, dataset, knob):
         style.class_legend(figure, classes)
         what, means = "the most probable classes", "Black: none of the classes"
     caption = (
-        f"{title(name).capitalize()} on {dataset}: the first test image of seed {seed} at each "
-        f"level, with {what}. {means}{'; grey: not counted' * some_ignored}. One image is an "
-        "illustration, not evidence."
+        f"{title(name).capitalize()} on {dataset}: of the first {EXAMPLES} test images of seed "
+        f"{seed} at each level the one that shows most, with {what}. {means}"
+        f"{'; grey: not counted' * some_ignored}. One image is an illustration, not evidence."
     )
     return figure, caption
 
@@ -555,7 +567,7 @@ def ranks(study, ranked):
             **{**looks[row.loss], "linestyle": "none"},
         )
     for axis, experiment in zip(axes[0], experiments, strict=True):
-        axis.set_title(title(experiment).replace(" ", "\n" if len(experiments) > 5 else " "))
+        axis.set_title(wrapped(title(experiment), len(experiments) - 1 or 1))
     for axis, dataset in zip(axes[:, -1], datasets, strict=True):
         if len(datasets) > 1:
             axis.annotate(

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from experiments import objects
-from experiments.results import BAND, HIT, SIZE_BINS, TOLERANCE
+from experiments.results import BAND, HIT, SIZE_BINS, TOLERANCE, most_probable
 
 _TAIL = np.array([1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3])
 CALIBRATION_BINS = 15
@@ -120,16 +120,6 @@ def pooled_dice(prob, masks, thresholds):
     tp = foreground[::-1].cumsum()[::-1][1:]
     size = predicted + foreground.sum()
     return np.divide(2 * tp, size, out=np.zeros(len(thresholds)), where=size > 0)
-
-
-def most_probable(prob):
-    """Whether a class is its pixel's most probable, background among them: (N, K, H, W) booleans.
-
-    prob: (N, K, H, W). With one class: p > 0.5.
-    """
-    background = 1 - prob.sum(1, keepdims=True)
-    best = np.concatenate([background, prob], axis=1).argmax(1)
-    return np.stack([best == k for k in range(1, prob.shape[1] + 1)], axis=1)
 
 
 def dice_by_class(found, masks):

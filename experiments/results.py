@@ -1,7 +1,7 @@
 """Records of runs and the study's table: columns, write, read, check.
 
 A run's folder holds ``counts.csv`` (pixel and object counts per test image and threshold),
-``probabilities.png`` (the first test images, 8 bit) and, written last, ``run.json``: status,
+``probabilities.png`` (of EXAMPLES test images, 8 bit) and, written last, ``run.json``: status,
 configuration, provenance, and the hashes of the other two. Scores are not stored.
 """
 
@@ -23,6 +23,8 @@ TOLERANCE = 1.0
 """Pixels by which a surface pixel may miss the other surface and still be `near` it."""
 SIZE_BINS = {"small": (0, 32), "medium": (32, 128), "large": (128, float("inf"))}
 """True objects by area in pixels: from, below."""
+EXAMPLES = 4
+"""Test images, the first ones, whose probabilities are kept."""
 HIT = 0.5
 """A true object is hit when at least this share of its pixels is predicted foreground."""
 
@@ -85,6 +87,16 @@ COLUMNS = {
 NAMED = dict.fromkeys(("image", "class", "threshold"), str)
 """Columns that tell the rows of a run apart, and their kind."""
 NUMERIC = [c for c in COUNTS if c not in NAMED]
+
+
+def most_probable(prob):
+    """Whether a class is its pixel's most probable, background among them: (N, K, H, W) booleans.
+
+    prob: (N, K, H, W). With one class: p > 0.5.
+    """
+    background = 1 - prob.sum(1, keepdims=True)
+    best = np.concatenate([background, prob], axis=1).argmax(1)
+    return np.stack([best == k for k in range(1, prob.shape[1] + 1)], axis=1)
 
 
 class RecordError(ValueError):

@@ -32,8 +32,6 @@ from experiments.plan import CLEAN, IGNORED, stable_seed
 log = logging.getLogger("dicebench")
 
 CURVE_POINTS = 6
-EXAMPLES = 4
-"""Test images whose probabilities are kept."""
 LARGE = 2**28
 """Bytes above which a split's images are kept in a file and mapped instead of held in memory."""
 SURE = -15.0
@@ -230,7 +228,7 @@ def fit(model, loss_fn, cell, run, device, say):
         say(step, recent[-1])
         if (step + 1) % every == 0 or step + 1 == training.steps:
             prob = predict(model, cell.val_images, device, cell.val_ignored)
-            found = evaluate.most_probable(prob)
+            found = results.most_probable(prob)
             dice = evaluate.dice_by_class(found, cell.val_masks)
             curve.append(
                 {
@@ -275,7 +273,7 @@ def train(study, run):
             threshold, val_dice = evaluate.tune(prob, cell.val_masks, cell.classes)
             prob = predict(model, cell.test_images, device)
             counts = evaluate.evaluate(prob, cell.test, threshold)
-            probabilities = strip(prob[:EXAMPLES])
+            probabilities = strip(prob[: results.EXAMPLES])
             record |= {
                 "threshold": threshold,
                 "val_dice": val_dice,

@@ -18,6 +18,7 @@ from analysis import (
     verdicts,
 )
 from analysis.claims import REFERENCE
+from experiments import prepare, prepared, train
 from experiments.plan import FOREGROUND, RANGES, Study, stress_name
 from experiments.results import (
     COLUMNS,
@@ -25,8 +26,10 @@ from experiments.results import (
     SIZE_BINS,
     RecordError,
     check_table,
+    describe,
     read_table,
 )
+from losses import LOSSES
 
 
 def row(**counts):
@@ -341,6 +344,29 @@ def test_a_table_that_is_not_what_it_says_is_refused(tiny, tmp_path):
 
 def test_every_knob_can_stand_at_an_axis():
     assert set(figures.KNOB_LABELS) == set(RANGES)
+
+
+def test_every_loss_of_the_suite_has_a_name_of_its_own():
+    assert set(style.NAMES) == set(LOSSES)
+    assert len(set(style.NAMES.values())) == len(LOSSES)
+
+
+def test_an_example_shows_an_image_with_foreground_and_its_own_prediction(tiny, in_tmp):
+    tiny["losses"] = {"dice": {}}
+    tiny["experiments"] = {"absence": {"levels": {"x": {"absence": 0.75}}}}
+    study = Study(tiny)
+    prepare.prepare(study, study.datasets["controlled"], "absence-0.75", 0)
+    data = prepared.read(study.data_folder(*study.runs[0].cell))
+    truths = np.stack([data.mask(stem) for stem in data.split["test"]])
+    assert truths.any((1, 2)).tolist().index(True) > 0  # the first image shows nothing
+    folder = in_tmp / study.folder / study.runs[0].path
+    folder.mkdir(parents=True)
+    (folder / "probabilities.png").write_bytes(train.strip(truths[:, None]))
+    record = {"run": describe(study.runs[0]), "status": "ok"}
+    figure, _ = figures.examples(study, [record], "absence", "controlled", None)
+    _, truth, prediction = (axis.images[0].get_array() for axis in figure.axes)
+    assert truth.any()
+    assert (prediction == truth).all()  # all found; other images' would be false or missed
 
 
 def test_a_loss_looks_the_same_in_every_study():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments import evaluate
+from experiments import evaluate, results
 from experiments.evaluate import Truth
 
 MASK = np.zeros((12, 12), np.uint8)
@@ -123,14 +123,14 @@ PIXELS = np.array([[[[0.6, 0.3, 0.2, 0.5]], [[0.3, 0.4, 0.3, 0.5]]]])
 
 
 def test_of_several_classes_the_most_probable_is_predicted():
-    first, second = evaluate.most_probable(PIXELS)[0, :, 0]
+    first, second = results.most_probable(PIXELS)[0, :, 0]
     assert first.tolist() == [True, False, False, True]  # the first of equals
     assert second.tolist() == [False, True, False, False]  # .4 of 1 is enough; .3 against .5 not
 
 
 def test_with_one_class_the_most_probable_is_above_one_half():
     prob = np.linspace(0, 1, 10_001, dtype=np.float32).reshape(1, 1, 1, -1)
-    assert np.array_equal(evaluate.most_probable(prob), prob > 0.5)
+    assert np.array_equal(results.most_probable(prob), prob > 0.5)
 
 
 def test_classes_are_counted_and_tuned_one_against_the_rest():
