@@ -108,7 +108,7 @@ def sweep(study, scored, name, dataset, knob):
             if knob == "flips" and not shared:
                 expected(axis, study, levels, looks)
             axis.set_yscale("symlog", linthresh=1)
-            axis.set_ylim(bottom=-0.03)
+            axis.set_ylim(-0.03, max(1.2, axis.get_ylim()[1]))
             axis.yaxis.set_major_formatter("{x:g}")
             axis.axhline(1, color="0.7", linewidth=0.8, zorder=0)
         elif metric != "size_gap":
