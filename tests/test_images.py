@@ -301,7 +301,7 @@ def test_smaller_objects_at_the_same_fraction(tiny, in_tmp, source):
     def sizes(masks):
         return np.concatenate([objects.label(m)[1] for m in masks])
 
-    assert small["train"][1].mean() == pytest.approx(large["train"][1].mean(), rel=0.02)
+    assert small["train"][1].mean() == pytest.approx(large["train"][1].mean(), rel=0.005)
     assert np.median(sizes(small["train"][1])) < 0.5 * np.median(sizes(large["train"][1]))
 
 
