@@ -48,9 +48,9 @@ def title(text):
     return text.replace("_", " ")
 
 
-def wrapped(text, of):
-    """A label in lines as short as so many beside each other need; no word is broken."""
-    return textwrap.fill(text, max(1, 40 // of), break_long_words=False)
+def wrapped(text, characters, of):
+    """A label in lines short enough for `of` beside each other in so many; no word is broken."""
+    return textwrap.fill(text, max(1, characters // of), break_long_words=False)
 
 
 def sweep(study, scored, name, dataset, knob):
@@ -120,7 +120,7 @@ def sweep(study, scored, name, dataset, knob):
             axis.minorticks_off()
             axis.set_xlabel(KNOB_LABELS[knob])
         else:
-            axis.set_xticks(range(len(levels)), [wrapped(v.label, len(levels)) for v in levels])
+            axis.set_xticks(range(len(levels)), [wrapped(v.label, 40, len(levels)) for v in levels])
             axis.set_xlim(-0.5, len(levels) - 0.5)
             axis.set_xlabel(title(name).capitalize())
     handles, labels = axes[0].get_legend_handles_labels()
@@ -567,7 +567,7 @@ def ranks(study, ranked):
             **{**looks[row.loss], "linestyle": "none"},
         )
     for axis, experiment in zip(axes[0], experiments, strict=True):
-        axis.set_title(wrapped(title(experiment), len(experiments) - 1 or 1))
+        axis.set_title(wrapped(title(experiment), 60, len(experiments)))
     for axis, dataset in zip(axes[:, -1], datasets, strict=True):
         if len(datasets) > 1:
             axis.annotate(
