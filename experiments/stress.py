@@ -29,22 +29,26 @@ def window(rng, layers, side, size="large", fraction=None):
     there is no such place; with NATURAL, anywhere.
     `size: small` shows four windows of the image at half the scale, that one and others of a
     fraction as near as can be: as much foreground in smaller objects. `mixed` shows the left half
-    of that window at full scale and two windows at half of it on the right.
+    of that window at full scale and two windows at half of it on the right, which make up for what
+    the left half has too much or too little, as far as the image has such.
     """
     first = _cut(rng, layers, side, fraction)
     if size == "large":
         return first
 
-    def another():
+    def another(share):
         try:
-            return _cut(rng, layers, side, first[1].mean(), near=0)
+            return _halved(*_cut(rng, layers, side, share, near=0))
         except LookupError:
-            return first
+            return _halved(*first)
 
-    left = [layer[:, : side // 2] for layer in first]
+    share = first[1].mean()
     if size == "small":
-        left = _column(_halved(*first), _halved(*another()))
-    right = _column(_halved(*another()), _halved(*another()))
+        left = _column(_halved(*first), another(share))
+    else:
+        left = [layer[:, : side // 2] for layer in first]
+        share = np.clip(2 * share - left[1].mean(), share / 2, 1)
+    right = _column(another(share), another(share))
     return tuple(np.concatenate(pair, axis=1) for pair in zip(left, right, strict=True))
 
 

@@ -297,11 +297,13 @@ def test_absence_is_an_exact_share_and_leaves_the_other_images(tiny, in_tmp, sou
 def test_smaller_objects_at_the_same_fraction(tiny, in_tmp, source):
     large, _ = stressed(tiny, source, {})
     small, _ = stressed(tiny, source, {"size": "small"})
+    mixed, _ = stressed(tiny, source, {"size": "mixed"})
 
     def sizes(masks):
         return np.concatenate([objects.label(m)[1] for m in masks])
 
     assert small["train"][1].mean() == pytest.approx(large["train"][1].mean(), rel=0.005)
+    assert mixed["train"][1].mean() == pytest.approx(large["train"][1].mean(), rel=0.02)
     assert np.median(sizes(small["train"][1])) < 0.5 * np.median(sizes(large["train"][1]))
 
 
