@@ -48,6 +48,10 @@ def title(text):
     return text.replace("_", " ")
 
 
+def seeds(count):
+    return f"{count} seed{'s' * (count != 1)}"
+
+
 def wrapped(text, characters, of):
     """A label in lines short enough for `of` beside each other in so many; no word is broken."""
     return textwrap.fill(text, max(1, characters // of), break_long_words=False)
@@ -132,7 +136,7 @@ def sweep(study, scored, name, dataset, knob):
         f"{title(name).capitalize()} on {dataset}: mean over test images and seeds of the score "
         f"named at each axis, at threshold 0.5 and (middle) at the one chosen on validation "
         f"images. {INTERVAL}. Rests on {runs} of {planned} runs "
-        f"({len(study.seeds)} seeds, {images.min() if len(images) else 0} test images each)."
+        f"({seeds(len(study.seeds))}, {images.min() if len(images) else 0} test images each)."
     )
     if len(study.datasets[dataset].class_names) > 1:
         caption += (
@@ -165,8 +169,8 @@ def learned(study, whole, name, dataset):
                     & (whole["loss"] == loss)
                 ]
                 values = rows[f"noise_{kind}"].dropna()
-                seeds = {s: np.array([v]) for s, v in zip(values.index, values, strict=True)}
-                points.append(statistics.estimate([(1, seeds)], draws=1000))
+                of_seeds = {s: np.array([v]) for s, v in zip(values.index, values, strict=True)}
+                points.append(statistics.estimate([(1, of_seeds)], draws=1000))
             x = [place(k, level.value, levels, shift, log=False) for k, level in enumerate(levels)]
             y = np.array([e.value for e in points])
             spread = np.array([[e.value - e.low, e.high - e.value] for e in points]).T
@@ -189,7 +193,7 @@ def learned(study, whole, name, dataset):
         f"Overfitting to noise on {dataset}, measured on the training images: the share of flipped "
         "labels that the trained model predicts at threshold 0.5, less the share of clean pixels "
         "of the same class that it gets wrong alike. At 0 the noise was not learned by heart. "
-        f"{len(study.seeds)} seeds, 95% intervals by Student's t."
+        f"{seeds(len(study.seeds))}, 95% intervals by Student's t."
     )
     return figure, caption
 
@@ -334,14 +338,15 @@ def examples(study, records, name, dataset, knob):
         axis.set_xticks([])
         axis.set_yticks([])
         axis.spines[:].set_visible(False)
-    what = "the predictions at threshold 0.5"
+    which, what = "the first with foreground", "the predictions at threshold 0.5"
     means = "White: foreground found; orange: predicted but not there; blue: there but missed"
     if several:
         style.class_legend(figure, classes)
-        what, means = "the most probable classes", "Black: none of the classes"
+        which, what = "the first with most classes", "the most probable ones"
+        means = "Black: none of the classes"
     caption = (
         f"{title(name).capitalize()} on {dataset}: of the first {EXAMPLES} test images of seed "
-        f"{seed} at each level the one that shows most, with {what}. {means}"
+        f"{seed} at each level {which}, with {what}. {means}"
         f"{'; grey: not counted' * some_ignored}. One image is an illustration, not evidence."
     )
     return figure, caption
@@ -538,8 +543,8 @@ def overview(study, verdicts):
         )
         + "Dotted: the smallest difference that matters; an interval wholly to its right supports "
         "the claim, one wholly to its left contradicts it, but for the correction for the number "
-        f"of comparisons. {INTERVAL}; up to {n} paired seeds each. For the tuned threshold's claim "
-        "cross-entropy is at its tuned threshold throughout."
+        f"of comparisons. {INTERVAL}; up to {seeds(n)} each, paired. For the tuned threshold's "
+        "claim cross-entropy is at its tuned threshold throughout."
     )
     return figure, caption
 
@@ -585,7 +590,7 @@ def ranks(study, ranked):
     figure.supxlabel("Rank by mean Dice score (1 is the best)", fontsize=8)
     caption = (
         "Rank of each loss by its mean Dice score over an experiment's levels, threshold 0.5, "
-        f"fixed learning rate; {len(study.seeds)} seeds. Lines: where 95% of the ranks fall when "
+        f"fixed learning rate; {seeds(len(study.seeds))}. Lines: where 95% of the ranks fall when "
         "seeds and test images are drawn again, the same for all losses. Ranks whose lines overlap "
         "are not told apart by this study."
     )
