@@ -269,7 +269,7 @@ def place(k, value, levels, shift, *, log):
 def examples(study, records, name, dataset, knob):
     """Image, truth and each loss's prediction at 0.5: a test image of the first seed per level.
 
-    The one that shows most classes of those whose predictions are kept.
+    Of those whose predictions are kept the first that shows most classes.
     """
     levels = study.experiments[name][dataset]
     classes = study.datasets[dataset].class_names
@@ -302,7 +302,8 @@ def examples(study, records, name, dataset, knob):
             np.asarray(Image.open(folder / (LABELS if several else MASKS) / f"{stem}.png"))
             for stem in stems
         ]
-        at = max(range(len(stems)), key=lambda k: len(np.unique(truths[k])))  # the first of equals
+        classes_shown = [len(np.unique(truth[truth > 0])) for truth in truths]
+        at = int(np.argmax(classes_shown))  # the first of equals
         stem, truth = stems[at], truths[at] if several else truths[at] > 0
         image = np.asarray(Image.open(folder / "images" / f"{stem}.png"))
         row[0].imshow(image, cmap="gray", vmin=0, vmax=255)
@@ -324,9 +325,8 @@ def examples(study, records, name, dataset, knob):
                 axis.text(0.5, 0.5, record["status"], ha="center", transform=axis.transAxes)
                 continue
             strip = np.asarray(Image.open(Path(study.folder, run.path, "probabilities.png")))
-            prob = strip.reshape(1, len(classes), len(truth), -1) / 255  # beside each other
-            prob = prob[..., at * truth.shape[1] :][..., : truth.shape[1]]
-            found = most_probable(prob)[0]
+            images = strip.reshape(1, len(classes), len(truth), -1, truth.shape[1])
+            found = most_probable(images[..., at, :] / 255)[0]
             if several:
                 kinds = (found * np.arange(1, len(classes) + 1)[:, None, None]).sum(0)
             else:  # 0: neither, 1: both, 2: predicted only, 3: missed
@@ -338,7 +338,7 @@ def examples(study, records, name, dataset, knob):
         axis.set_xticks([])
         axis.set_yticks([])
         axis.spines[:].set_visible(False)
-    which, what = "the first with foreground", "the predictions at threshold 0.5"
+    which, what = "the first with foreground, if any", "the predictions at threshold 0.5"
     means = "White: foreground found; orange: predicted but not there; blue: there but missed"
     if several:
         style.class_legend(figure, classes)
