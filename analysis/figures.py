@@ -124,7 +124,7 @@ def sweep(study, scored, name, dataset, knob):
             axis.minorticks_off()
             axis.set_xlabel(KNOB_LABELS[knob])
         else:
-            axis.set_xticks(range(len(levels)), [wrapped(v.label, 40, len(levels)) for v in levels])
+            axis.set_xticks(range(len(levels)), [wrapped(v.label, 30, len(levels)) for v in levels])
             axis.set_xlim(-0.5, len(levels) - 0.5)
             axis.set_xlabel(title(name).capitalize())
     handles, labels = axes[0].get_legend_handles_labels()
