@@ -21,15 +21,17 @@ bench: $(VENV)/test.ok
 	$(RUN) python -m benchmarks.agreement
 	$(RUN) python -m benchmarks.losses
 	$(RUN) python -m benchmarks.input_path
+	$(RUN) python -m benchmarks.code --rev 2f4da69
 
 docs: $(VENV)/figures.ok
-	$(RUN) python -m analysis.losses_page
+	$(RUN) python -m docs.losses_page
+	$(RUN) python -m docs.reference
 
 lint: $(VENV)/test.ok
 	$(RUN) ruff check . && ruff format --check . && snakefmt --check Snakefile experiments analysis
-	@# Two wishes of Snakemake's linter are left open: the environment is requirements.txt for every
-	@# rule, and a configuration among the params would run every rule again when a line of it changes.
-	$(RUN) ! snakemake --lint 2>&1 | grep '^    \* ' | grep -v -e 'Specify a conda environment' -e 'directly uses variable study'
+	@# Two warnings of Snakemake's linter are ignored: every rule has the environment of
+	@# requirements.txt, and a rule's params hold only the settings that it depends on.
+	$(RUN) ! snakemake --lint 2>&1 | grep '^    \* ' | grep -v -e 'Specify a conda environment' -e 'directly uses variable folder'
 
 format: $(VENV)/test.ok
 	$(RUN) ruff check --fix . && ruff format . && snakefmt Snakefile experiments analysis

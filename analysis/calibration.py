@@ -1,52 +1,129 @@
-"""How often the verdicts are right: `python -m analysis.calibration CONFIG runs.csv OUT`.
+"""How often the verdicts are right, measured on the study itself.
 
-A loss is compared with itself under other seeds (A/A): any difference that is found is false.
-Then a known difference is planted, and the verdict has to find it. Every comparison draws its
-seeds anew from those of the study, so a study with many seeds tells about smaller ones.
+A loss is compared with itself under other seeds (A/A): every difference in this comparison is
+false. Then a known difference is planted, and the verdict has to detect it. Every comparison
+redraws its seeds from those of the study, so a study with many seeds imitates smaller ones.
 """
 
-import argparse
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis import claims, metrics, statistics, tuning
+from analysis import claims
+from analysis.claims import Claim
+from analysis.scores import metrics, statistics, tuning
+from analysis.scores.statistics import Estimate
+from experiments.errors import ConfigError
 from experiments.files import write_whole
-from experiments.plan import Study, stress_name
-from experiments.results import read_table
+from experiments.layout import CALIBRATION, SIZES_NEEDED
+
+if TYPE_CHECKING:
+    from analysis.results import Results
+    from experiments.plan.study import Study
+
+log = logging.getLogger("dicebench")
 
 COMPARISONS = 400
 SIZES = (2, 3, 4, 5, 6, 8, 10, 12)
-"""Seeds of a study that is imitated."""
+"""Simulated numbers of seeds."""
 PLANTED = (0.0, 0.1, 0.15, 0.2, 0.3)
 """True effects, in the unit of the claim."""
 POWER = 0.9
 
+Terms = list[tuple[float, statistics.Sample]]
 
-def sides(study, scored, claim, dataset, loss):
-    """[(weight, {seed: values per image})] of one loss: what the two sides are drawn from."""
-    threshold = "tuned" if claim.against_tuned else "0.5"
+
+def run(results: Results, name: str | None = None) -> None:
+    """Write ``calibration.csv``, ``sizes_needed.csv`` and the figure.
+
+    ConfigError if the study has too few seeds.
+    """
+    from analysis.figures import calibration as figure
+    from analysis.figures import style
+
+    study = results.study
+    table = rates(study, results.table)
+    if not len(table):
+        raise ConfigError(
+            f"seeds: {study.seeds} are too few to draw two studies of two seeds from; allowed: at "
+            "least four seeds"
+        )
+    path = study.file(CALIBRATION)
+    write_whole(path, table.to_csv(index=False))
+    write_whole(study.file(SIZES_NEEDED), sizes_needed(table).to_csv(index=False))
+    style.save(figure.draw(table), path.with_suffix(""))
+    null = metrics.select(table, planted=0)
+    count = null["comparisons"].sum()
+    log.info(
+        f"A/A: {null['false'].sum()} false verdicts in {count} comparisons; "
+        f"the interval contains 0 in {null['covered'].sum() / count:.1%}"
+    )
+
+
+def rates(study: Study, table: pd.DataFrame, comparisons: int = COMPARISONS) -> pd.DataFrame:
+    """Return a row per claim, dataset, loss, n and planted effect: the number of each verdict.
+
+    n: simulated seeds of each side. false: verdicts that are the opposite of the planted effect.
+    covered: intervals that contain it. detectable: the least effect that 90% of the comparisons
+    would have called supported. Each p is multiplied by the number of claims, which corrects at
+    least as much as a study's Holm correction. All at the reference setting.
+    """
+    scored = metrics.scores(tuning.fixed(study, table))
+    trained = {k: c for k, c in claims.load().items() if c.experiment in study.experiments}
+    rows = []
+    for name, claim in trained.items():
+        for dataset in study.datasets:
+            for loss in study.losses:
+                terms = one_side(study, scored, claim, dataset, loss)
+                sizes = [n for n in SIZES if terms and 2 * n <= min(len(v) for _, v in terms)]
+                about = {"claim": name, "dataset": dataset, "loss": loss}
+                for n in sizes:
+                    counts = _of_size(terms, n, comparisons, claim.smallest, len(trained))
+                    rows += [about | row for row in counts]
+                log.info(f"{name} ({dataset}), {loss}: {len(sizes)} sizes")
+    return pd.DataFrame(rows)
+
+
+def _of_size(
+    terms: Terms, n: int, comparisons: int, smallest: float, claim_count: int
+) -> list[dict[str, Any]]:
+    """Return a row per planted effect for comparisons of n seeds with n others."""
+    rng = np.random.default_rng(0)
+    null = [compare(rng, terms, n) for _ in range(comparisons)]
+    least = detectable(null, smallest, n, claim_count)
+    rows = []
+    for planted in PLANTED:
+        estimates = [plant(estimated, planted) for estimated in null]
+        about = {"n": n, "planted": planted, "smallest": smallest, "detectable": least}
+        rows.append(about | _count(estimates, smallest, planted, n, claim_count))
+    return rows
+
+
+def one_side(study: Study, scored: pd.DataFrame, claim: Claim, dataset: str, loss: str) -> Terms:
+    """Return the terms [(weight, {seed: values per image})] of one loss.
+
+    Both sides of a comparison are drawn from them.
+    """
+    fixed = {"loss": loss, "threshold": "tuned" if claim.against_tuned else "0.5"}
+    reference = study.settings_of(claim.experiment)[0]
     return [
         (
             weight,
-            metrics.per_seed(
-                scored,
-                claim.metric,
-                dataset=dataset,
-                stress=stress_name(level.stress),
-                loss=loss,
-                threshold=threshold,
-            ),
+            metrics.per_seed(scored, claim.metric, study.where(dataset, level, reference) | fixed),
         )
-        for weight, level in claim.weights(study.experiments[claim.experiment][dataset])
+        for weight, level in claim.weights(study.experiments[claim.experiment].levels[dataset])
     ]
 
 
-def compare(rng, terms, n):
-    """The estimate of one comparison of n seeds with n others."""
+def compare(rng: np.random.Generator, terms: Terms, n: int) -> Estimate:
+    """Return the estimate of one comparison of n seeds with n others."""
     seeds = rng.permutation(sorted(set.intersection(*(set(values) for _, values in terms))))
     ours, theirs = seeds[:n], seeds[n : 2 * n]
     differences = [
@@ -56,8 +133,12 @@ def compare(rng, terms, n):
     return statistics.estimate(differences, draws=400, seed=int(rng.integers(2**31)))
 
 
-def plant(estimated, effect):
-    """The estimate had one side been better by `effect` in every image."""
+def plant(estimated: Estimate, effect: float) -> Estimate:
+    """Return the estimate as if one side were better by `effect` in every image.
+
+    >>> plant(Estimate(0.0, -1.0, 1.0, 4), 0.5)
+    Estimate(value=0.5, low=-0.5, high=1.5, n=4, error=nan)
+    """
     return replace(
         estimated,
         value=estimated.value + effect,
@@ -66,137 +147,40 @@ def plant(estimated, effect):
     )
 
 
-def rates(study, table, comparisons=COMPARISONS):
-    """A row per claim, dataset, loss, n and planted effect: how often each verdict came out.
+def detectable(null: Sequence[Estimate], smallest: float, n: int, comparisons: int) -> float:
+    """Return the effect that a share POWER of the A/A comparisons would have detected.
 
-    false: the verdict says the opposite of what was planted. covered: the interval contains what
-    was planted. detectable: the least effect that 90% of the comparisons would have called
-    supported. Each p is multiplied by the number of claims, which corrects at least as much as
-    a study's Holm correction does.
-    """
-    scored = metrics.scores(tuning.fixed(study, table))
-    trained = {k: c for k, (c, _) in claims.load().items() if c.experiment in study.experiments}
-    rows = []
-    for name, claim in trained.items():
-        for dataset in study.datasets:
-            for loss in study.losses:
-                terms = sides(study, scored, claim, dataset, loss)
-                sizes = [n for n in SIZES if terms and 2 * n <= min(len(v) for _, v in terms)]
-                for n in sizes:
-                    rng = np.random.default_rng(0)
-                    null = [compare(rng, terms, n) for _ in range(comparisons)]
-                    least = detectable(null, claim.smallest, n, len(trained))
-                    for planted in PLANTED:
-                        found = [plant(estimated, planted) for estimated in null]
-                        rows.append(
-                            {
-                                "claim": name,
-                                "dataset": dataset,
-                                "loss": loss,
-                                "n": n,
-                                "planted": planted,
-                                "smallest": claim.smallest,
-                                "detectable": least,
-                                **_count(found, claim.smallest, planted, n, len(trained)),
-                            }
-                        )
-                print(f"{name} ({dataset}), {loss}: {len(sizes)} sizes", flush=True)
-    return pd.DataFrame(rows)
-
-
-def detectable(null, smallest, n, comparisons):
-    """The effect that a share POWER of A/A comparisons would have found, had it been there.
-
-    An estimate v with standard error s is called supported from
-    v >= smallest + t s, t the quantile of Student's at 1 - 0.025 / comparisons.
+    An estimate v with standard error s is called supported if v >= smallest + t s, with t the
+    quantile of Student's t at 1 - 0.025 / comparisons.
     """
     t = stats.t.ppf(1 - (1 - statistics.LEVEL) / 2 / comparisons, n - 1)
     needed = [smallest + t * e.error - e.value for e in null]
     return float(np.quantile(needed, POWER))
 
 
-def _count(found, smallest, planted, n, claims_):
-    said = [statistics.decide(e, smallest, n, min(1.0, claims_ * e.p(smallest))) for e in found]
+def _count(
+    estimates: list[Estimate], smallest: float, planted: float, n: int, claim_count: int
+) -> dict[str, int]:
+    """Return the numbers of each verdict, of false ones and of intervals with the effect."""
+    verdicts = [
+        statistics.decide(e, smallest, n, min(1.0, claim_count * e.p(smallest))) for e in estimates
+    ]
     wrong = "contradicted" if planted >= smallest else "supported"
     return {
-        "comparisons": len(found),
-        **{v: said.count(v) for v in ("supported", "contradicted", "undecided")},
-        "false": said.count(wrong),
-        "covered": sum(e.low <= planted <= e.high for e in found),
+        "comparisons": len(estimates),
+        **{v: verdicts.count(v) for v in ("supported", "contradicted", "undecided")},
+        "false": verdicts.count(wrong),
+        "covered": sum(e.low <= planted <= e.high for e in estimates),
     }
 
 
-def sizes_needed(table):
-    """Per claim, dataset, loss and planted effect: the least n that finds it 90% of the time."""
+def sizes_needed(table: pd.DataFrame) -> pd.DataFrame:
+    """Return per claim, dataset, loss and planted effect the least n that detects it 90% of times.
+
+    n is NaN if no simulated number of seeds is enough.
+    """
     key = ["claim", "dataset", "loss", "planted"]
     real = table[table["planted"] > table["smallest"]]
-    real = real.assign(found=real["supported"] / real["comparisons"])
-    enough = real[real["found"] >= POWER].groupby(key, sort=False)["n"].min()
+    power = real["supported"] / real["comparisons"]
+    enough = real[power >= POWER].groupby(key, sort=False)["n"].min()
     return real[key].drop_duplicates().merge(enough.reset_index(), how="left", on=key)
-
-
-def figure(table):
-    """False verdicts, coverage and power against the number of seeds."""
-    from analysis import style
-
-    shown, axes = style.plt.subplots(1, 3, figsize=(style.WIDTH, 2.6))
-    looks = style.looks(list(dict.fromkeys(table["loss"])))
-    names = list(dict.fromkeys(table["claim"]))
-    dashes = dict(zip(names, ("-", "--", ":", "-.", (0, (1, 3)), (0, (5, 1))), strict=False))
-    null = table[table["planted"] == 0]
-    strong = table[table["planted"] == 0.3]
-    for axis, rows, column in zip(
-        axes, (null, null, strong), ("false", "covered", "supported"), strict=True
-    ):
-        for (claim, _, loss), group in rows.groupby(["claim", "dataset", "loss"], sort=False):
-            look = looks[loss] | {"linestyle": dashes[claim]}
-            axis.plot(group["n"], 100 * group[column] / group["comparisons"], **look)
-        axis.set_xlabel("Seeds n")
-        axis.set_xticks(sorted(set(table["n"])))
-    axes[0].axhline(5, color="0.6", linewidth=0.8, zorder=0)
-    axes[1].axhline(95, color="0.6", linewidth=0.8, zorder=0)
-    axes[2].axhline(100 * POWER, color="0.6", linewidth=0.8, zorder=0)
-    axes[0].set_ylabel("False verdicts, A/A (%)")
-    axes[1].set_ylabel("Intervals that contain 0, A/A (%)")
-    axes[2].set_ylabel("Effect of 0.3 found (%)")
-    axes[0].set_ylim(-0.5, max(10, axes[0].get_ylim()[1]))
-    axes[2].set_ylim(-3, 103)
-    handles = [
-        *(style.plt.Line2D([], [], color=looks[v]["color"], label=style.name(v)) for v in looks),
-        *(
-            style.plt.Line2D([], [], color="0.3", linestyle=d, label=k.replace("_", " "))
-            for k, d in dashes.items()
-        ),
-    ]
-    shown.legend(handles=handles, loc="outside lower center", ncols=4)
-    return shown
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("config", help="the study's configuration as JSON")
-    parser.add_argument("table")
-    parser.add_argument("output", type=Path, help="CSV; the figure and sizes stand beside it")
-    args = parser.parse_args()
-    study = Study.read(args.config)
-    found = rates(study, read_table(args.table))
-    if not len(found):
-        raise SystemExit(
-            f"dicebench: seeds: {study.seeds} are too few to draw two studies of two from; "
-            "allowed: at least four"
-        )
-    from analysis import style
-
-    write_whole(args.output, found.to_csv(index=False))
-    needed = sizes_needed(found)
-    write_whole(args.output.with_name("sizes_needed.csv"), needed.to_csv(index=False))
-    style.save(figure(found), args.output.with_suffix(""))
-    null = found[found["planted"] == 0]
-    print(
-        f"A/A: {null['false'].sum()} false verdicts in {null['comparisons'].sum()} comparisons; "
-        f"the interval contains 0 in {null['covered'].sum() / null['comparisons'].sum():.1%}"
-    )
-
-
-if __name__ == "__main__":
-    main()

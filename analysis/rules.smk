@@ -1,118 +1,118 @@
-# From the study's table to verdicts, figures and the report.
+# From the study's table to verdicts, figures and the report: `python -m analysis STEP FOLDER`.
+rule estimates:
+    input:
+        table=rules.collect.output.table,
+        records=rules.collect.output.records,
+        code=sources(ANALYSIS["estimates"]),
+    output:
+        estimates=f"{folder}/estimates.csv",
+        ranks=f"{folder}/ranks.csv",
+    log:
+        f"{folder}/logs/estimates.log",
+    params:
+        study.analysis_fingerprint,
+    shell:
+        "python -m analysis estimates {folder}"
 
 
 rule verdicts:
     input:
         table=rules.collect.output.table,
         mechanism=rules.mechanism.output.table,
-        code=sources("analysis/claims")
-        + [
-            f"analysis/{m}.py"
-            for m in ("verdicts", "mechanism", "metrics", "statistics", "tuning")
-        ],
+        code=sources(ANALYSIS["verdicts"]),
     output:
         report(
-            f"{study.folder}/verdicts.csv",
-            category="Verdicts",
-            caption="captions/verdicts.rst",
+            f"{folder}/verdicts.csv", category="Verdicts", caption="report/captions/verdicts.rst"
         ),
     log:
-        f"{study.folder}/logs/verdicts.log",
+        f"{folder}/logs/verdicts.log",
     params:
-        study.asked,
+        study.analysis_fingerprint,
     shell:
-        "python -m analysis.verdicts {study.json:q} {input.table} {input.mechanism} {output} 2>&1 | tee {log}"
+        "python -m analysis verdicts {folder}"
 
 
 rule figures:
     input:
         table=rules.collect.output.table,
         records=rules.collect.output.records,
+        estimates=rules.estimates.output.estimates,
+        ranks=rules.estimates.output.ranks,
         verdicts=rules.verdicts.output,
         mechanism=rules.mechanism.output.table,
         maps=rules.mechanism.output.maps,
-        code=sources("analysis", "analysis/claims"),
+        code=sources(ANALYSIS["figures"]),
     output:
-        folder=report(
-            directory(f"{study.folder}/figures"),
-            patterns=["{name}.svg"],
-            category="Figures",
-        ),
+        folder=report(directory(f"{folder}/figures"), patterns=["{name}.svg"], category="Figures"),
     log:
-        f"{study.folder}/logs/figures.log",
+        f"{folder}/logs/figures.log",
     params:
-        study.asked,
+        study.analysis_fingerprint,
     shell:
-        "python -m analysis.figures {study.json:q} {input.table} {input.records} {input.verdicts}"
-        " {input.mechanism} {input.maps} {output.folder} 2>&1 | tee {log}"
+        "python -m analysis figures {folder}"
 
 
 rule stresses:
     input:
-        data=[file for dataset in study.datasets.values() for file in study.prepared(dataset)],
-        code=["analysis/stresses.py", "analysis/style.py", "experiments/objects.py"],
+        data=[file for dataset in study.datasets for file in study.stressed(dataset)],
+        code=sources(ANALYSIS["stresses"]),
     output:
-        table=f"{study.folder}/stresses.csv",
+        table=f"{folder}/stresses.csv",
         sheets=report(
-            directory(f"{study.folder}/contact"),
-            patterns=["{name}.png"],
-            category="Stressed datasets",
+            directory(f"{folder}/contact"), patterns=["{name}.png"], category="Stressed datasets"
         ),
     log:
-        f"{study.folder}/logs/stresses.log",
+        f"{folder}/logs/stresses.log",
     shell:
-        "python -m analysis.stresses {study.json:q} {output} 2>&1 | tee {log}"
+        "python -m analysis stresses {folder}"
+
+
+results = [
+    rules.collect.output.table,
+    rules.collect.output.records,
+    rules.controls.output,
+    rules.verdicts.output,
+    rules.estimates.output.ranks,
+    rules.figures.output.folder,
+    rules.stresses.output.table,
+]
 
 
 rule report:
     input:
-        stresses=rules.stresses.output.table,
+        results=results,
         sheets=rules.stresses.output.sheets,
-        table=rules.collect.output.table,
-        controls=rules.controls.output,
-        records=rules.collect.output.records,
-        verdicts=rules.verdicts.output,
-        figures=rules.figures.output.folder,
-        code=[f"analysis/{m}" for m in ("report.py", "tables.py", "stresses.py", "report.html.j2")],
+        code=[*sources(ANALYSIS["report"]), "analysis/report/report.html.j2"],
     output:
-        report(f"{study.folder}/report.html", category="Report", caption="captions/report.rst"),
+        report(f"{folder}/report.html", category="Report", caption="report/captions/report.rst"),
     log:
-        f"{study.folder}/logs/report.log",
+        f"{folder}/logs/report.log",
     shell:
-        "python -m analysis.report {study.json:q} {input.table} {input.controls} {input.records}"
-        " {input.verdicts} {input.stresses} {input.figures} {input.sheets} {output} 2>&1 | tee {log}"
+        "python -m analysis report {folder}"
 
 
 rule paper:
     input:
-        table=rules.collect.output.table,
-        controls=rules.controls.output,
-        records=rules.collect.output.records,
-        verdicts=rules.verdicts.output,
-        figures=rules.figures.output.folder,
-        stresses=rules.stresses.output.table,
-        code=[f"analysis/{m}.py" for m in ("paper", "report", "tables")],
+        results=results,
+        code=sources(ANALYSIS["paper"]),
     output:
-        directory(f"{study.folder}/paper"),
+        directory(f"{folder}/paper"),
     log:
-        f"{study.folder}/logs/paper.log",
+        f"{folder}/logs/paper.log",
     shell:
-        "python -m analysis.paper {study.json:q} {input.table} {input.controls} {input.records}"
-        " {input.verdicts} {input.stresses} {input.figures} {output} 2>&1 | tee {log}"
+        "python -m analysis paper {folder}"
 
 
 rule calibration:
     input:
         table=rules.collect.output.table,
-        code=sources("analysis/claims")
-        + [f"analysis/{m}.py" for m in ("calibration", "metrics", "statistics")],
+        code=sources(ANALYSIS["calibration"]),
     output:
-        table=f"{study.folder}/calibration.csv",
-        sizes=f"{study.folder}/sizes_needed.csv",
+        table=f"{folder}/calibration.csv",
+        sizes=f"{folder}/sizes_needed.csv",
     log:
-        f"{study.folder}/logs/calibration.log",
+        f"{folder}/logs/calibration.log",
     params:
-        study.asked,
+        study.analysis_fingerprint,
     shell:
-        "python -m analysis.calibration {study.json:q} {input.table} {output.table} 2>&1"
-        " | tee {log}"
+        "python -m analysis calibration {folder}"

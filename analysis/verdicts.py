@@ -1,16 +1,28 @@
-"""The verdicts of a study: `python -m analysis.verdicts CONFIG runs.csv mechanism.csv OUT`."""
+"""The verdicts of a study: every claim compared with every dataset, for every loss."""
 
-import argparse
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from analysis import claims, mechanism, metrics, statistics, tuning
-from analysis.claims import REFERENCE
+from analysis import claims
+from analysis.claims import REFERENCE, Claim
+from analysis.scores import metrics, statistics, tuning
+from analysis.scores.statistics import Estimate
 from experiments.files import write_whole
-from experiments.plan import Study, stress_name
-from experiments.results import read_table
+from experiments.layout import VERDICTS
+from experiments.plan.labels import label_of
+
+if TYPE_CHECKING:
+    from analysis.results import Results
+    from experiments.plan.study import Level, Setting, Study
+
+log = logging.getLogger("dicebench")
 
 THRESHOLDS = ("0.5", "tuned")
 POOLED = "all datasets"
@@ -18,13 +30,13 @@ POOLED = "all datasets"
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim held against one dataset (or all real ones) at one level, for one loss.
+    """A claim compared with one dataset (or all real ones) at one level, for one loss.
 
-    threshold: of the loss; cross-entropy's is the same but for the claim `threshold`. rate: the
-    learning rate, `fixed` for all losses, or `tuned` for each. n of planned: pairs of runs, by
-    seed; where datasets are pooled, datasets. p: of the estimate being the smallest difference
-    that matters; p_corrected: by Holm, over the claims and datasets of the same level, loss,
-    threshold and rate.
+    threshold: of the loss; the reference loss has the same one unless the claim is `against_tuned`.
+    rate: the learning rate, `fixed` for all losses or `tuned` for each. setting: label of the
+    training setting. n of planned: pairs of runs, by seed; of pooled datasets, datasets. p: of the
+    estimate being the smallest difference that matters. p_corrected: by Holm, over the claims and
+    datasets of the same level, loss, threshold, rate and setting.
     """
 
     claim: str
@@ -35,6 +47,7 @@ class Verdict:
     against: str
     threshold: str
     rate: str
+    setting: str
     estimate: float
     low: float
     high: float
@@ -48,216 +61,259 @@ class Verdict:
     finding: str
     reason: str
 
-
-KEY = ["claim", "level", "dataset", "loss", "threshold", "rate"]
-"""No two verdicts share these."""
-
-
-def terms(study, scored, claim, dataset, loss, threshold):
-    """[(weight, {seed: paired differences per image})] of a claim on a dataset, and its stress."""
-    weighted = claim.weights(study.experiments[claim.experiment][dataset.name])
-    found = [
-        (
-            claim.sign * weight,
-            metrics.paired(
-                scored,
-                claim.metric,
-                loss=loss,
-                against=REFERENCE,
-                dataset=dataset.name,
-                stress=stress_name(level.stress),
-                threshold=threshold,
-                against_threshold="tuned" if claim.against_tuned else threshold,
-            ),
-        )
-        for weight, level in weighted
-    ]
-    return found, " vs ".join(stress_name(level.stress) for _, level in weighted)
+    @property
+    def family(self) -> tuple[str, ...]:
+        """The comparisons that the p value is corrected for."""
+        return (self.level, self.loss, self.threshold, self.rate, self.setting)
 
 
-def make(estimated, *, smallest, planned, **what):
-    """A verdict before the correction for the number of comparisons."""
-    if planned == 0:
-        reason = "the experiment has no levels that could answer"
-    elif estimated.n < planned:
-        missing = planned - estimated.n
-        reason = f"{missing} of {planned} " + (
-            "datasets have no value with an interval"
-            if what["dataset"] == POOLED
-            else "pairs of runs are missing or without a value"
-        )
-    elif estimated.n == 1 and estimated.error != 0:
-        reason = "one seed says nothing of how seeds differ"
-    elif np.isnan(estimated.low):
-        reason = "every difference is the same: how far seeds and images differ is not known"
-    else:
-        reason = ""
-    return Verdict(
-        **what,
-        estimate=_round(estimated.value),
-        low=_round(estimated.low),
-        high=_round(estimated.high),
-        smallest=smallest,
-        n=estimated.n,
-        planned=planned,
-        p=estimated.p(smallest),
-        p_corrected=float("nan"),
-        verdict="undecided",
-        finding="",
-        reason=reason,
-    )
+KEY = ["claim", "level", "dataset", "loss", "threshold", "rate", "setting"]
+"""Columns that identify a verdict."""
 
 
-def _round(value):
-    return round(value, 6) + 0.0  # no minus zero
+@dataclass(frozen=True)
+class Case:
+    """A claim for one loss at one threshold, learning rate and training setting."""
+
+    name: str
+    claim: Claim
+    loss: str
+    threshold: str
+    rate: str
+    setting: Setting
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The columns of a verdict that all datasets share."""
+        return {
+            "claim": self.name,
+            "loss": self.loss,
+            "against": REFERENCE,
+            "threshold": self.threshold,
+            "rate": self.rate,
+            "setting": self.setting.label,
+            "unit": self.claim.unit,
+            "smallest": self.claim.smallest,
+        }
 
 
-def of_runs(study, table, rate):
-    """The verdicts that rest on trained models, at one of the learning rates."""
-    scored = metrics.scores(table)
-    real = [d for d in study.datasets.values() if not d.controlled]
-    rows = []
-    for name, (claim, _) in claims.load().items():
-        if claim.experiment not in study.experiments or REFERENCE not in study.losses:
-            continue
-        levels = study.experiments[claim.experiment]
-        for loss in (loss for loss in study.losses if loss != REFERENCE):
-            for threshold in THRESHOLDS:
-                same = {
-                    "claim": name,
-                    "loss": loss,
-                    "against": REFERENCE,
-                    "threshold": threshold,
-                    "rate": rate,
-                    "unit": claim.unit,
-                    "smallest": claim.smallest,
-                }
-                found = {}
-                for dataset in study.datasets.values():
-                    asked, stress = terms(study, scored, claim, dataset, loss, threshold)
-                    estimated = statistics.estimate(asked, shared=not dataset.controlled)
-                    found[dataset.name] = estimated
-                    rows.append(
-                        make(
-                            estimated,
-                            **same,
-                            level="controlled" if dataset.controlled else "field",
-                            dataset=dataset.name,
-                            stress=stress,
-                            planned=len(study.seeds) if asked else 0,
-                        )
-                    )
-                if len(real) > 1:
-                    pooled = statistics.pool([found[d.name] for d in real])
-                    rows.append(
-                        make(
-                            pooled,
-                            **same,
-                            level="field",
-                            dataset=POOLED,
-                            stress=f"{len(real)} datasets",
-                            planned=sum(bool(claim.weights(levels[d.name])) for d in real),
-                        )
-                    )
-    return rows
-
-
-def of_mechanism(measured):
-    """The verdicts that are computed without training: exact, so that no interval is needed."""
-    found = claims.load()
-    return [
-        make(
-            statistics.exact(found[row.claim][0].mechanism_sign * row.estimate),
-            claim=row.claim,
-            level="mechanism",
-            dataset="constructed",
-            stress=row.stress,
-            loss=row.loss,
-            against="" if row.claim == "definition" else REFERENCE,
-            threshold="",
-            rate="",
-            unit=row.unit,
-            smallest=found[row.claim][0].mechanism_smallest,
-            planned=1,
-        )
-        for row in mechanism.verdict_rows(measured).itertuples()
-        if row.loss != REFERENCE
-    ]
-
-
-def settle(rows):
-    """Correct for the number of comparisons, then decide."""
-    families = {}
-    for row in rows:
-        families.setdefault((row.level, row.loss, row.threshold, row.rate), []).append(row)
-    corrected = {}
-    for family in families.values():
-        p = [row.p for row in family]
-        corrected |= dict(zip(map(id, family), statistics.correct(p), strict=True))
-    return [_decide(row, corrected[id(row)]) for row in rows]
-
-
-def _decide(row, p):
-    estimated = statistics.Estimate(row.estimate, row.low, row.high, row.n)
-    planned = max(row.planned, 1)
-    verdict = statistics.decide(estimated, row.smallest, planned, p)
-    reason = row.reason
-    clear = statistics.decide(estimated, row.smallest, planned)
-    if verdict == "undecided" and clear != "undecided":
-        reason = (
-            f"the interval alone would say {clear}, but not after the correction for the number "
-            f"of comparisons (p = {p:.3f})"
-        )
-    return replace(
-        row,
-        p_corrected=p,
-        verdict=verdict,
-        finding=statistics.finding(estimated, row.smallest, verdict),
-        reason=reason,
-    )
-
-
-def verdicts(study, table, measured):
-    """A row per claim, level, dataset, loss, threshold and learning rate."""
-    rows = of_mechanism(measured)
-    for rate, rows_of in tuning.rates(study, table).items():
-        rows += of_runs(study, rows_of, rate)
-    return pd.DataFrame(
-        [asdict(row) for row in settle(rows)], columns=[field.name for field in fields(Verdict)]
-    )
-
-
-def headline(found):
-    """The verdicts on the losses that the claims are about, at threshold 0.5 and the fixed rate."""
-    about = found["claim"].map({name: claim.about for name, (claim, _) in claims.load().items()})
-    return found[
-        (found["loss"] == about)
-        & found["threshold"].isin(["", "0.5"])
-        & found["rate"].isin(["", "fixed"])
-    ]
-
-
-def read_verdicts(path):
-    """verdicts.csv as `verdicts` made it."""
-    text = ["threshold", "rate", "reason", "stress", "against", "finding"]
-    return pd.read_csv(path, dtype=dict.fromkeys(text, str)).fillna(dict.fromkeys(text, ""))
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("config", help="the study's configuration as JSON")
-    for argument in ("table", "mechanism", "output"):
-        parser.add_argument(argument)
-    args = parser.parse_args()
-    study = Study.read(args.config)
-    found = verdicts(study, read_table(args.table), pd.read_csv(args.mechanism))
-    write_whole(args.output, found.to_csv(index=False))
-    for row in headline(found).itertuples():
-        print(
-            f"{row.claim} ({row.level}, {row.dataset}): {row.verdict}, {row.estimate:+.3f} "
+def run(results: Results, name: str | None = None) -> None:
+    """Write ``verdicts.csv`` and log the headlines."""
+    study = results.study
+    table = verdicts(study, results.table, results.mechanism)
+    write_whole(study.file(VERDICTS), table.to_csv(index=False))
+    for row in headline(table).itertuples():
+        place = ", ".join(filter(None, (row.level, row.dataset, row.setting)))
+        log.info(
+            f"{row.claim} ({place}): {row.verdict}, {row.estimate:+.3f} "
             f"[{row.low:+.3f}, {row.high:+.3f}] {row.unit}, {row.n} of {row.planned}"
         )
 
 
-if __name__ == "__main__":
-    main()
+def verdicts(study: Study, table: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per claim, level, dataset, loss, threshold, learning rate and setting.
+
+    table: ``runs.csv``. measured: ``mechanism.csv``.
+    """
+    rows = list(of_mechanism(measured))
+    for rate, at_rate in tuning.rates(study, table).items():
+        rows += of_runs(study, at_rate, rate)
+    columns = [field.name for field in fields(Verdict)]
+    return pd.DataFrame([asdict(row) for row in settle(rows)], columns=columns)
+
+
+def headline(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the verdicts on the losses that the claims are about, at 0.5 and the fixed rate."""
+    about = table["claim"].map({name: claim.about for name, claim in claims.load().items()})
+    return table[
+        (table["loss"] == about)
+        & table["threshold"].isin(["", "0.5"])
+        & table["rate"].isin(["", "fixed"])
+    ]
+
+
+# Trained models
+
+
+def of_runs(study: Study, table: pd.DataFrame, rate: str) -> Iterator[Verdict]:
+    """Yield the verdicts from trained models, at one of the learning rates."""
+    scored = metrics.scores(table)
+    for case in _cases(study, rate):
+        yield from _of_case(study, scored, case)
+
+
+def _cases(study: Study, rate: str) -> Iterator[Case]:
+    for name, claim in claims.load().items():
+        if claim.experiment not in study.experiments or REFERENCE not in study.losses:
+            continue
+        for setting in study.settings_of(claim.experiment):
+            for loss in study.losses:
+                for threshold in THRESHOLDS if loss != REFERENCE else ():
+                    yield Case(name, claim, loss, threshold, rate, setting)
+
+
+def _of_case(study: Study, scored: pd.DataFrame, case: Case) -> Iterator[Verdict]:
+    """Yield a verdict per dataset and, for several real datasets, one for all of them."""
+    real, answering = [], 0
+    for dataset in study.datasets.values():
+        pairs, stress = terms(study, scored, case, dataset.name)
+        estimated = statistics.estimate(pairs, shared=not dataset.controlled)
+        if not dataset.controlled:
+            real.append(estimated)
+            answering += bool(pairs)
+        yield make(
+            estimated,
+            planned=len(study.seeds) if pairs else 0,
+            **case.columns,
+            level="controlled" if dataset.controlled else "field",
+            dataset=dataset.name,
+            stress=stress,
+        )
+    if len(real) > 1:
+        yield make(
+            statistics.pool(real),
+            planned=answering,
+            **case.columns,
+            level="field",
+            dataset=POOLED,
+            stress=f"{len(real)} datasets",
+        )
+
+
+def terms(
+    study: Study, scored: pd.DataFrame, case: Case, dataset: str
+) -> tuple[list[tuple[float, statistics.Sample]], str]:
+    """Return the terms of a claim's estimate on a dataset, and the stresses that they compare.
+
+    A term is (weight, {seed: paired differences per image}).
+    """
+    claim = case.claim
+    weighted = claim.weights(study.experiments[claim.experiment].levels[dataset])
+    against = "tuned" if claim.against_tuned else case.threshold
+    pairs = []
+    for weight, level in weighted:
+        where = study.where(dataset, level, case.setting)
+        ours = where | {"loss": case.loss, "threshold": case.threshold}
+        theirs = where | {"loss": REFERENCE, "threshold": against}
+        pairs.append((claim.sign * weight, metrics.paired(scored, claim.metric, ours, theirs)))
+    return pairs, " vs ".join(_words(level) for _, level in weighted)
+
+
+def _words(level: Level) -> str:
+    """Return the stress of a level and the training fields that it sets."""
+    fields_set = (f"{field} {label_of(value)}" for field, value in level.training.items())
+    return ", ".join([level.stress.name, *fields_set])
+
+
+# Constructed predictions
+
+
+def of_mechanism(measured: pd.DataFrame) -> Iterator[Verdict]:
+    """Yield the verdicts that are computed without training: exact, without an interval."""
+    for name, claim in claims.load().items():
+        mechanism = claim.mechanism
+        if mechanism is None:
+            continue
+        for loss, effect in effects(measured, mechanism).items():
+            yield make(
+                statistics.exact(mechanism.sign * effect),
+                planned=1,
+                claim=name,
+                level="mechanism",
+                dataset="constructed",
+                stress=mechanism.condition,
+                loss=loss,
+                against=REFERENCE if mechanism.against else "",
+                threshold="",
+                rate="",
+                setting="",
+                unit=mechanism.unit,
+                smallest=mechanism.smallest,
+            )
+
+
+def effects(measured: pd.DataFrame, mechanism: claims.Mechanism) -> dict[str, float]:
+    """Return loss -> the quantity of a mechanism at its x, minus the reference's if `against`.
+
+    The losses have the order of the table; those without a value are left out.
+    """
+    rows = metrics.select(measured, quantity=mechanism.quantity).dropna(subset="x")
+    if not len(rows):
+        return {}
+    nearest = rows.loc[(rows["x"] - mechanism.x).abs().groupby(rows["loss"]).idxmin()]
+    values = nearest.set_index("loss")["value"]
+    against = values[REFERENCE] if mechanism.against else 0.0
+    return {loss: values[loss] - against for loss in rows["loss"].unique() if loss != REFERENCE}
+
+
+# From estimates to verdicts
+
+
+def make(estimated: Estimate, *, planned: int, **columns: Any) -> Verdict:
+    """Return a verdict before the correction for the number of comparisons.
+
+    columns: the other columns of the verdict that are known before.
+    """
+    return Verdict(
+        **columns,
+        estimate=_round(estimated.value),
+        low=_round(estimated.low),
+        high=_round(estimated.high),
+        n=estimated.n,
+        planned=planned,
+        p=estimated.p(columns["smallest"]),
+        p_corrected=float("nan"),
+        verdict="undecided",
+        finding="",
+        reason=_reason(estimated, planned, pooled=columns["dataset"] == POOLED),
+    )
+
+
+def _reason(estimated: Estimate, planned: int, *, pooled: bool) -> str:
+    """Return the reason why an estimate has no interval or lacks runs; empty if it has both."""
+    if planned == 0:
+        return "the experiment has no levels that answer the claim"
+    if estimated.n < planned:
+        missing = (
+            "datasets have no value with an interval"
+            if pooled
+            else "pairs of runs are missing or have no value"
+        )
+        return f"{planned - estimated.n} of {planned} {missing}"
+    if estimated.n == 1 and estimated.error != 0:
+        return "one seed does not show how seeds differ"
+    if np.isnan(estimated.low):
+        return "every difference is the same: the spread of seeds and images is not known"
+    return ""
+
+
+def _round(value: float) -> float:
+    return round(value, 6) + 0.0  # no minus zero
+
+
+def settle(rows: Iterable[Verdict]) -> list[Verdict]:
+    """Return the verdicts, corrected for the number of comparisons and decided."""
+    rows = list(rows)
+    families: dict[tuple[str, ...], list[int]] = {}
+    for i, row in enumerate(rows):
+        families.setdefault(row.family, []).append(i)
+    corrected = {}
+    for family in families.values():
+        p = statistics.correct([rows[i].p for i in family])
+        corrected |= dict(zip(family, p, strict=True))
+    return [_decide(row, corrected[i]) for i, row in enumerate(rows)]
+
+
+def _decide(row: Verdict, p: float) -> Verdict:
+    estimated = Estimate(row.estimate, row.low, row.high, row.n)
+    planned = max(row.planned, 1)
+    verdict = statistics.decide(estimated, row.smallest, planned, p)
+    uncorrected = statistics.decide(estimated, row.smallest, planned)
+    reason = row.reason
+    if verdict == "undecided" and uncorrected != "undecided":
+        reason = (
+            f"{uncorrected} by the interval alone, but not after the correction for the number of "
+            f"comparisons (p = {p:.3f})"
+        )
+    finding = statistics.finding(estimated, row.smallest, verdict)
+    return replace(row, p_corrected=p, verdict=verdict, finding=finding, reason=reason)

@@ -1,1 +1,1 @@
-"""What a step of each loss costs beside what people use today."""
+"""Benchmarks of the losses, the input path and the code."""

@@ -1,22 +1,28 @@
-"""Where the suite's losses are those of other libraries, to how many digits.
+"""Compare the suite's losses with the same losses of other libraries.
 
     python -m benchmarks.agreement
 
-The greatest difference of values and of gradients (of the logits) over three draws of logits and
-labels, in float64 where the library's own is. The tests hold each to 1e-10, or 2e-6 in float32.
-Writes OUT/agreement.md (default docs/benchmarks).
+Prints the greatest difference of values and of gradients (of the logits) over three random logits
+and labels, in float64 unless the library computes in float32. The tests require 1e-10, or 2e-6 in
+float32. Writes OUT/agreement.md (default docs/benchmarks).
 """
+
+from __future__ import annotations
 
 import argparse
 import importlib.metadata
 import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import kornia.losses as kornia
 import monai.losses as monai
 import segmentation_models_pytorch.losses as smp
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 from torch.nn import functional as F
 
 from losses import build
@@ -26,26 +32,34 @@ warnings.filterwarnings("ignore")
 S = 1e-5
 """MONAI's smoothing of numerator and denominator."""
 
-
-def monai_dice(**options):
-    return lambda x, y, hot: monai.DiceLoss(**_activation(x), **options)(x, hot)
-
-
-def _activation(x):
-    return {"sigmoid": True} if x.shape[1] == 1 else {"softmax": True}
+Call = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Loss of logits, labels (class indices) and those one-hot."""
 
 
-def with_activation(make, **options):
-    return lambda x, y, hot: make(**_activation(x), **options)(x, hot)
+def with_activation(make: Callable, **options) -> Call:
+    """Return the call of a MONAI loss, with the activation that fits the channels."""
+
+    def call(x: Tensor, y: Tensor, hot: Tensor) -> Tensor:
+        activation = {"sigmoid": True} if x.shape[1] == 1 else {"softmax": True}
+        return make(**activation, **options)(x, hot)
+
+    return call
 
 
-def by_index(loss):
-    """A loss of an index target, or of (N, 1, *space) with one channel."""
+def monai_dice(**options) -> Call:
+    """Return the call of MONAI's Dice loss."""
+    return with_activation(monai.DiceLoss, **options)
+
+
+def by_index(loss: Callable[[Tensor, Tensor], Tensor]) -> Call:
+    """Return the call of a loss of an index target, or of (N, 1, *space) with one channel."""
     return lambda x, y, hot: loss(x, hot if x.shape[1] == 1 else y)
 
 
-def smp_loss(make, **options):
-    def call(x, y, hot):
+def smp_loss(make: Callable, **options) -> Call:
+    """Return the call of a loss of segmentation_models_pytorch."""
+
+    def call(x: Tensor, y: Tensor, hot: Tensor) -> Tensor:
         mode = "binary" if x.shape[1] == 1 else "multiclass"
         return make(mode, **options)(x, hot if mode == "binary" else y)
 
@@ -115,7 +129,7 @@ AGREEMENTS = [
     ("monai boundary", "boundary", with_activation(monai.BoundaryLoss), BOTH),
     ("monai Hausdorff", "hausdorff", with_activation(monai.HausdorffDTLoss), ONE),
     (
-        "monai Hausdorff, which leaves the background out",
+        "monai Hausdorff without background",
         {"use": "hausdorff", "background": False},
         with_activation(monai.HausdorffDTLoss),
         MORE,
@@ -204,25 +218,27 @@ FLOAT32 = {
     *("monai focal", "monai focal softmax, of all elements", "monai Dice + focal"),
     *("monai boundary", "smp Lovasz", "smp Lovasz per image"),
 }
-"""Theirs is, or holds something, float32 whatever the logits: there the bound is 2e-6."""
+"""Computed in float32, fully or in part, for any logits: the bound is 2e-6."""
 
 CASES = [(n, ours, theirs, c) for n, ours, theirs, channels in AGREEMENTS for c in channels]
 
 DIFFERENCES = (
-    "MONAI's generalized Dice gives a class that is absent the greatest weight.",
-    "MONAI's Dice of an empty mask is 1 and hardly has a gradient; smp's is 0 whatever is "
-    "predicted; ours falls with what is predicted (`empty` chooses).",
-    "smp's Dice counts an absent class as 0 in the mean over classes.",
+    "MONAI's generalized Dice gives an absent class the greatest weight.",
+    "MONAI's Dice of an empty mask is 1 with almost no gradient; smp's is 0 for any prediction; "
+    "ours grows with the predicted area (option `empty`).",
+    "smp's Dice of an absent class is 0 in the mean over classes.",
     "MONAI's focal loss of several classes is a sigmoid per class by default, smp's always.",
     "Kornia's Dice pools the classes by default (micro).",
     "smp's SoftBCEWithLogitsLoss divides by the ignored pixels too.",
     "MONAI's Dice of float16 tensors overflows at 512x512.",
 )
-"""What else is called alike and is not the same: a test each."""
+"""Losses of the same name that differ; each has a test."""
 
 
-def case(channels, seed, dtype):
-    """Logits (2, channels, 6, 7), labels (2, 6, 7), and those as (2, channels, 6, 7)."""
+def case(
+    channels: int, seed: int, dtype: torch.dtype
+) -> tuple[Float[Tensor, "2 c 6 7"], Int[Tensor, "2 6 7"], Float[Tensor, "2 c 6 7"]]:
+    """Return random logits, labels, and the labels one-hot."""
     generator = torch.Generator().manual_seed(seed)
     logits = 2 * torch.randn(2, channels, 6, 7, generator=generator, dtype=dtype)
     index = torch.randint(max(2, channels), (2, 6, 7), generator=generator)
@@ -230,8 +246,14 @@ def case(channels, seed, dtype):
     return logits, index, one_hot.to(dtype)
 
 
-def difference(ours, theirs, channels, seed=0, dtype=torch.float64):
-    """The greatest difference of values and of gradients."""
+def difference(
+    ours: str | dict[str, Any],
+    theirs: Call,
+    channels: int,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float64,
+) -> float:
+    """Return the greatest difference of values and of gradients."""
     logits, index, hot = case(channels, seed, dtype)
     results = []
     for call in (lambda x: build(ours)(x, index), lambda x: theirs(x, index, hot)):
@@ -243,7 +265,8 @@ def difference(ours, theirs, channels, seed=0, dtype=torch.float64):
     return max((a - b).abs().item(), (da - db).abs().max().item())
 
 
-def main():
+def main() -> None:
+    """Print the table and write it into a folder."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
     out = parser.parse_args().out
@@ -251,8 +274,8 @@ def main():
     lines = [
         ", ".join(f"{p} {importlib.metadata.version(p)}" for p in packages) + ".",
         "",
-        "The greatest difference of values and of gradients over three draws, one channel and",
-        "three where both are defined.",
+        "The greatest difference of values and of gradients over three random inputs, with one",
+        "and three channels if both are defined.",
         "",
         "| theirs | ours | channels | type | greatest difference |",
         "|---|---|---|---|---|",
@@ -263,7 +286,7 @@ def main():
         spec = ours if isinstance(ours, str) else json.dumps(ours)
         shown = " and ".join(map(str, channels))
         lines.append(f"| {name} | `{spec}` | {shown} | {str(dtype)[6:]} | {worst:.0e} |")
-    lines += ["", "Called alike and not the same:", "", *(f"- {text}" for text in DIFFERENCES)]
+    lines += ["", "Same name, different loss:", "", *(f"- {text}" for text in DIFFERENCES)]
     out.mkdir(parents=True, exist_ok=True)
     (out / "agreement.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))

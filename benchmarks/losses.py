@@ -1,110 +1,152 @@
-"""Time and memory of forward + backward of each loss beside its nearest peers.
+"""Measure time and memory of forward + backward of each loss and its peers in other libraries.
 
     python -m benchmarks.losses [--device cpu|cuda] [--threads 2] [--only dice] [--compile dice]
 
-All of a shape's losses are measured in turn, again and again, so that a busy spell of the machine
-meets each of them; the figure is the median. A peer that takes class indices is set against ours
-with class indices, one that takes probabilities against ours with those. Memory is the most that
-one forward and backward pass holds beyond logits and target. Writes OUT/losses-DEVICE-THREADS.csv
-and .md (default docs/benchmarks). Two threads on a machine that is busy otherwise wait for each
-other at every operation: measure on an idle one.
+All losses of a shape are measured in turns, so that a busy spell of the machine affects each of
+them; the result is the median. A peer that takes class indices is compared with ours on class
+indices, one that takes probabilities with ours on those. Memory is the peak of one forward and
+backward pass, without logits and target. Writes OUT/losses-DEVICE-THREADS.csv and .md (default
+docs/benchmarks). Measure on an idle machine: on a busy one, two threads wait for each other at
+every operation.
 """
+
+from __future__ import annotations
 
 import argparse
 import csv
 import importlib.metadata
+import os
 import platform
 import statistics
 import time
 import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import kornia.losses as kornia
+import monai.losses as monai
+import segmentation_models_pytorch.losses as smp
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from losses import build
+from losses._interface import Logits, Target
 
+Shape = tuple[int, ...]
 SHAPES = [(16, 1, 512, 512), (8, 4, 512, 512), (2, 4, 96, 96, 96), (4, 1, 64, 64)]
 PEERS = ("monai", "smp", "kornia", "torch", "ours, compiled")
 OURS, INDEXED = "ours", "ours, indices"
 COLUMNS = ("shape", "loss", "library", "ms", "low_ms", "high_ms", "ratio", "mib", "memory_ratio")
+SLOW = {"hausdorff", "boundary", "lovasz", "lovasz per image"}
+"""Take seconds a step in other libraries: measured three times, and not on volumes."""
+FLOOR = "floor"
+"""Reads both inputs once and writes a tensor like the gradient once: no loss can take less."""
 
 
-def cases(shape):
-    """loss -> library -> (loss function, whether its target is class indices)."""
-    import kornia.losses as kornia
-    import monai.losses as monai
-    import segmentation_models_pytorch.losses as smp
+class Peer(NamedTuple):
+    """A loss of another library."""
 
-    one = shape[1] == 1
-    act = {"sigmoid": True} if one else {"softmax": True}
-    mode = "binary" if one else "multiclass"
-    index = not one
+    loss: Callable[[Tensor, Tensor], Tensor]
+    by_index: bool
+    """Whether its target is class indices."""
 
-    def smp_loss(make, **options):
-        return make(mode, **options), index
 
-    ce = F.binary_cross_entropy_with_logits if one else F.cross_entropy
-    found = {
-        "dice": {
-            "monai": (monai.DiceLoss(**act), False),
-            "smp": smp_loss(smp.DiceLoss),
-        },
-        "squared_dice": {"monai": (monai.DiceLoss(squared_pred=True, **act), False)},
+class Run(NamedTuple):
+    """A measured call."""
+
+    loss: Callable[..., Tensor] | str
+    target: Tensor
+    maps: dict[str, Tensor]
+
+
+def cases(shape: Shape) -> dict[str, dict[str, Peer]]:
+    """Return loss -> library -> its peer, for logits of this shape."""
+    families = (_overlap, _likelihood, _others)
+    return {loss: peers for family in families for loss, peers in family(shape).items()}
+
+
+def _monai(make: Callable, channels: int, **options) -> Peer:
+    activation = {"sigmoid": True} if channels == 1 else {"softmax": True}
+    return Peer(make(**activation, **options), False)
+
+
+def _smp(make: Callable, channels: int, **options) -> Peer:
+    return Peer(make("binary" if channels == 1 else "multiclass", **options), channels > 1)
+
+
+def _overlap(shape: Shape) -> dict[str, dict[str, Peer]]:
+    c = shape[1]
+    peers = {
+        "dice": {"monai": _monai(monai.DiceLoss, c), "smp": _smp(smp.DiceLoss, c)},
+        "squared_dice": {"monai": _monai(monai.DiceLoss, c, squared_pred=True)},
         "jaccard": {
-            "monai": (monai.DiceLoss(jaccard=True, **act), False),
-            "smp": smp_loss(smp.JaccardLoss),
+            "monai": _monai(monai.DiceLoss, c, jaccard=True),
+            "smp": _smp(smp.JaccardLoss, c),
         },
-        "tversky": {
-            "monai": (monai.TverskyLoss(**act), False),
-            "smp": smp_loss(smp.TverskyLoss),
-        },
-        "generalized_dice": {"monai": (monai.GeneralizedDiceLoss(**act), False)},
+        "tversky": {"monai": _monai(monai.TverskyLoss, c), "smp": _smp(smp.TverskyLoss, c)},
+        "generalized_dice": {"monai": _monai(monai.GeneralizedDiceLoss, c)},
+    }
+    if c > 1 and len(shape) == 4:  # Kornia's losses do not take volumes.
+        peers["dice"]["kornia"] = Peer(lambda x, y: kornia.dice_loss(x, y, average="macro"), True)
+        peers["tversky"]["kornia"] = Peer(lambda x, y: kornia.tversky_loss(x, y, 0.5, 0.5), True)
+    return peers
+
+
+def _likelihood(shape: Shape) -> dict[str, dict[str, Peer]]:
+    c = shape[1]
+    if c == 1:
+        return {
+            "cross_entropy": {
+                "torch": Peer(F.binary_cross_entropy_with_logits, False),
+                "smp": Peer(smp.SoftBCEWithLogitsLoss(), False),
+            },
+            "focal": {
+                "monai": Peer(monai.FocalLoss(), False),
+                "smp": _smp(smp.FocalLoss, c),
+                "kornia": Peer(
+                    lambda x, y: kornia.binary_focal_loss_with_logits(x, y, 0.5, 2.0, "mean"), False
+                ),
+            },
+        }
+    return {
         "cross_entropy": {
-            "torch": (ce, index),
-            "smp": (smp.SoftBCEWithLogitsLoss(), False)
-            if one
-            else (smp.SoftCrossEntropyLoss(smooth_factor=0.0), True),
+            "torch": Peer(F.cross_entropy, True),
+            "smp": Peer(smp.SoftCrossEntropyLoss(smooth_factor=0.0), True),
         },
-        "label_smoothing": {}
-        if one
-        else {
-            "torch": (torch.nn.CrossEntropyLoss(label_smoothing=0.1), True),
-            "smp": (smp.SoftCrossEntropyLoss(smooth_factor=0.1), True),
+        "label_smoothing": {
+            "torch": Peer(torch.nn.CrossEntropyLoss(label_smoothing=0.1), True),
+            "smp": Peer(smp.SoftCrossEntropyLoss(smooth_factor=0.1), True),
         },
         "focal": {
-            "monai": (monai.FocalLoss(use_softmax=not one), False),
-            "smp": smp_loss(smp.FocalLoss),
-            "kornia": (
-                lambda x, y: kornia.binary_focal_loss_with_logits(x, y, 0.5, 2.0, "mean"),
-                False,
-            )
-            if one
-            else (lambda x, y: kornia.focal_loss(x, y, None, 2.0, "mean"), True),
+            "monai": Peer(monai.FocalLoss(use_softmax=True), False),
+            "smp": _smp(smp.FocalLoss, c),
+            "kornia": Peer(lambda x, y: kornia.focal_loss(x, y, None, 2.0, "mean"), True),
         },
-        "dice_ce": {"monai": (monai.DiceCELoss(**act), False)},
-        "squared_dice_ce": {"monai": (monai.DiceCELoss(squared_pred=True, **act), False)},
-        "dice_focal": {"monai": (monai.DiceFocalLoss(**act), False)},
-        "lovasz": {"smp": smp_loss(smp.LovaszLoss)},
-        "lovasz per image": {
-            "smp": smp_loss(smp.LovaszLoss, per_image=True),
-            "kornia": (kornia.lovasz_hinge_loss if one else kornia.lovasz_softmax_loss, True),
-        },
-        "hausdorff": {"monai": (monai.HausdorffDTLoss(include_background=True, **act), False)},
-        "boundary": {"monai": (monai.BoundaryLoss(**act), False)},
     }
-    if not one and len(shape) == 4:  # Kornia's are of images alone.
-        found["dice"]["kornia"] = (lambda x, y: kornia.dice_loss(x, y, average="macro"), True)
-        found["tversky"]["kornia"] = (lambda x, y: kornia.tversky_loss(x, y, 0.5, 0.5), True)
-    return found
 
 
-SLOW = {"hausdorff", "boundary", "lovasz", "lovasz per image"}
-"""Seconds a step elsewhere: measured at the first shape of each kind of channel, three times."""
+def _others(shape: Shape) -> dict[str, dict[str, Peer]]:
+    c = shape[1]
+    lovasz = kornia.lovasz_hinge_loss if c == 1 else kornia.lovasz_softmax_loss
+    peers = {
+        "dice_ce": {"monai": _monai(monai.DiceCELoss, c)},
+        "squared_dice_ce": {"monai": _monai(monai.DiceCELoss, c, squared_pred=True)},
+        "dice_focal": {"monai": _monai(monai.DiceFocalLoss, c)},
+        "lovasz": {"smp": _smp(smp.LovaszLoss, c)},
+        "lovasz per image": {
+            "smp": _smp(smp.LovaszLoss, c, per_image=True),
+            "kornia": Peer(lovasz, True),
+        },
+        "hausdorff": {"monai": _monai(monai.HausdorffDTLoss, c, include_background=True)},
+        "boundary": {"monai": _monai(monai.BoundaryLoss, c)},
+    }
+    return {n: p for n, p in peers.items() if n not in SLOW or len(shape) == 4}
 
 
-def inputs(shape, device):
-    """Logits, class indices and the same as floats (N, C, *space)."""
+def inputs(shape: Shape, device: str) -> tuple[Logits, Target, Target]:
+    """Return logits, class indices and the same as probabilities."""
     generator = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(shape, generator=generator)
     index = (torch.rand(shape[0], *shape[2:], generator=generator) * max(2, shape[1])).long()
@@ -113,82 +155,87 @@ def inputs(shape, device):
         hot = index.unsqueeze(1).float()
     else:
         hot = torch.stack([index == c for c in range(shape[1])], 1).float()
-    return [v.to(device) for v in (logits, index, hot)]
+    return logits.to(device), index.to(device), hot.to(device)
 
 
-FLOOR = "floor"
-"""Both inputs read once and a tensor like the gradient written once: no loss can take less."""
+def runs_of(
+    shape: Shape, device: str, only: Collection[str] | None, compiled: Collection[str]
+) -> tuple[Tensor, dict[tuple[str, str], Run]]:
+    """Return the logits, and (loss, library) -> the run to measure on them."""
+    logits, index, hot = inputs(shape, device)
+    runs = {} if only else {(FLOOR, OURS): Run(FLOOR, hot, {})}
+    for name, peers in cases(shape).items():
+        if only and name not in only:
+            continue
+        own = build({"use": "lovasz", "per": "image"} if name == "lovasz per image" else name)
+        maps = {"maps": own.maps(hot.cpu()).to(device)} if hasattr(own, "maps") else {}
+        runs[name, OURS] = Run(own, hot, maps)
+        if shape[1] > 1 and any(peer.by_index for peer in peers.values()):
+            runs[name, INDEXED] = Run(own, index, maps)
+        if name in compiled:
+            runs[name, "ours, compiled"] = Run(torch.compile(build(name)), hot, {})
+        for library, peer in peers.items():
+            runs[name, library] = Run(peer.loss, index if peer.by_index else hot, {})
+    return logits, runs
 
 
-def step(loss, logits, target, **maps):
-    """One forward and backward pass (of FLOOR: a sum); the seconds it took."""
-    logits = logits.detach().requires_grad_(loss is not FLOOR)
+def step(run: Run, logits: Tensor) -> float:
+    """Run one forward and backward pass (of FLOOR: a sum) and return its seconds."""
+    logits = logits.detach().requires_grad_(run.loss is not FLOOR)
     _wait(logits)
     start = time.perf_counter()
-    if loss is FLOOR:
-        torch.add(logits, target)
+    if run.loss is FLOOR:
+        torch.add(logits, run.target)
     else:
-        loss(logits, target, **maps).backward()
+        run.loss(logits, run.target, **run.maps).backward()
     _wait(logits)
     return time.perf_counter() - start
 
 
-def _wait(x):
+def _wait(x: Tensor) -> None:
     if x.is_cuda:
         torch.cuda.synchronize()
 
 
-def peak_memory(run, device):
-    """The most bytes that `run` holds at once beyond what was there."""
+def peak_memory(call: Callable[[], object], device: str) -> int:
+    """Return the most bytes allocated at once during a call, beyond those before it."""
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        run()
+        call()
         return torch.cuda.max_memory_allocated() - before
-    # On a CPU the profiler reports each tensor storage as it comes and goes.
+    # On a CPU the profiler reports each allocation and release.
     with torch.profiler.profile(profile_memory=True) as profile:
-        run()
-    held = peak = 0
+        call()
+    allocated = peak = 0
     for event in profile.profiler.kineto_results.events():
         if event.name() == "[memory]":
-            held += event.nbytes()
-            peak = max(peak, held)
+            allocated += event.nbytes()
+            peak = max(peak, allocated)
     return peak
 
 
-def measure(shape, device, repeats, only, compiled):
-    """Rows of one shape."""
-    logits, index, hot = inputs(shape, device)
-    runs = {} if only else {(FLOOR, OURS): (FLOOR, hot, {})}
-    for name, peers in cases(shape).items():
-        if only and name not in only:
-            continue
-        if name in SLOW and len(shape) > 4:
-            continue
-        if name == "label_smoothing" and not peers:
-            continue
-        own = build({"use": "lovasz", "per": "image"} if name == "lovasz per image" else name)
-        maps = {"maps": own.maps(hot.cpu()).to(device)} if hasattr(own, "maps") else {}
-        runs[name, OURS] = (own, hot, maps)
-        if shape[1] > 1 and any(by_index for _, by_index in peers.values()):
-            runs[name, INDEXED] = (own, index, maps)
-        if name in compiled:
-            runs[name, "ours, compiled"] = (torch.compile(build(name)), hot, {})
-        for library, (loss, by_index) in peers.items():
-            runs[name, library] = (loss, index if by_index else hot, {})
+def measure(
+    shape: Shape,
+    device: str,
+    repeats: int,
+    only: Collection[str] | None = None,
+    compiled: Collection[str] = (),
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of one shape; the first step of each run is a warm-up."""
+    logits, runs = runs_of(shape, device, only, compiled)
     memory = {
-        key: peak_memory(lambda run=run: step(run[0], logits, run[1], **run[2]), device)
-        for key, run in runs.items()
+        key: peak_memory(lambda run=run: step(run, logits), device) for key, run in runs.items()
     }
     seconds = {key: [] for key in runs}
     for k in range(repeats + 1):
-        for key, (loss, target, maps) in runs.items():
-            if key[0] in SLOW and k > 2:
-                continue
-            seconds[key].append(step(loss, logits, target, **maps))
-    for (name, library), (_, target, _) in runs.items():
+        for key, run in runs.items():
+            if key[0] not in SLOW or k <= 2:
+                seconds[key].append(step(run, logits))
+    for (name, library), run in runs.items():
         times = sorted(1e3 * s for s in seconds[name, library][1:])
-        own = (name, INDEXED if target is index and (name, INDEXED) in runs else OURS)
+        indexed = run.target.dim() < len(shape) and (name, INDEXED) in runs
+        own = (name, INDEXED if indexed else OURS)
         median = statistics.median(times)
         yield {
             "shape": "x".join(map(str, shape)),
@@ -203,8 +250,8 @@ def measure(shape, device, repeats, only, compiled):
         }
 
 
-def about(device, threads):
-    """The machine and the versions, one line."""
+def about(device: str, threads: int) -> str:
+    """Return the machine and the versions of the libraries, one line."""
     packages = ("torch", "monai", "segmentation-models-pytorch", "kornia")
     versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in packages)
     name = torch.cuda.get_device_name() if device == "cuda" else _processor()
@@ -212,21 +259,22 @@ def about(device, threads):
     return f"{name}, {threads} threads, Python {platform.python_version()}, {versions}{load}"
 
 
-def _processor():
+def _processor() -> str:
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
     names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
 
 
-def _load():
-    import os
-
+def _load() -> str:
     return " ".join(f"{v:.1f}" for v in os.getloadavg()) if hasattr(os, "getloadavg") else "?"
 
 
-def write(rows, note, out, name):
-    """The rows as CSV and as a Markdown table, a line for each loss and shape."""
+def write(rows: Iterable[dict[str, Any]], note: str, out: Path, name: str) -> list[str]:
+    """Write the rows as CSV and as a Markdown table, a line for each loss and shape.
+
+    Returns the lines of the Markdown file.
+    """
     out.mkdir(parents=True, exist_ok=True)
     with (out / f"{name}.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
@@ -235,9 +283,9 @@ def write(rows, note, out, name):
     lines = [
         f"{note}.",
         "",
-        "Forward + backward, median ms; beside each peer how many times our time (our memory) it",
-        "takes, so more than 1 is slower (larger) than ours. `floor` reads both inputs once and",
-        "writes a tensor like the gradient once.",
+        "Forward + backward, median ms; for each peer its time (its memory) divided by ours, so",
+        "more than 1 is slower (larger) than ours. `floor` reads both inputs once and writes a",
+        "tensor like the gradient once.",
         "",
         "| shape | loss | ours (by indices), ms | ours, MiB | " + " | ".join(PEERS) + " |",
         "|---" * (4 + len(PEERS)) + "|",
@@ -245,19 +293,21 @@ def write(rows, note, out, name):
     table = {}
     for row in rows:
         table.setdefault((row["shape"], row["loss"]), {})[row["library"]] = row
-    for (shape, loss), found in table.items():
-        peers = [
-            f"{found[p]['ratio']:.1f}x ({found[p]['memory_ratio']:.1f}x)" if p in found else ""
-            for p in PEERS
-        ]
-        own = found[OURS]
-        ms = f"{own['ms']:.2f}" + (f" ({found[INDEXED]['ms']:.2f})" if INDEXED in found else "")
+    for (shape, loss), by_library in table.items():
+        peers = [_ratios(by_library[p]) if p in by_library else "" for p in PEERS]
+        own, indexed = by_library[OURS], by_library.get(INDEXED)
+        ms = f"{own['ms']:.2f}" + (f" ({indexed['ms']:.2f})" if indexed else "")
         lines.append(f"| {shape} | {loss} | {ms} | {own['mib']:.1f} | " + " | ".join(peers) + " |")
     (out / f"{name}.md").write_text("\n".join(lines) + "\n")
     return lines
 
 
-def main():
+def _ratios(row: dict[str, Any]) -> str:
+    return f"{row['ratio']:.1f}x ({row['memory_ratio']:.1f}x)"
+
+
+def main() -> None:
+    """Measure all shapes and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=2)

@@ -1,20 +1,19 @@
-# From the configuration to the study's table. Each job gets the configuration as JSON; the
-# parameters' fingerprints say when a job is to run again.
-
-checked_file = f"{study.folder}/logs/checked"
+# From the configuration to the study's table. Every job is `python -m experiments STEP FOLDER`.
+# A job runs again when the fingerprint among its params changes.
+folder = study.folder
 
 
 rule check:
     input:
-        code=study.loss_files,
+        code=sources(STEPS["check"], *study.loss_modules),
     output:
-        checked_file,
+        f"{folder}/{CHECKED}",
     log:
-        f"{study.folder}/logs/check.log",
+        f"{folder}/logs/check.log",
     params:
-        study.checked,
+        study.check_fingerprint,
     shell:
-        "python -m experiments.check {study.json:q} {output} 2>&1 | tee {log}"
+        "python -m experiments check {folder}"
 
 
 rule fetch:
@@ -23,36 +22,31 @@ rule fetch:
         [f"data/{source}/dataset.json" for source in study.fetched],
 
 
-if study.fetched:
-    terms_file = f"{study.folder}/logs/terms"
+if study.missing:
+    terms_file = f"{folder}/logs/terms.ok"
 
-    # What each dataset's licence asks for is said, and refused, before anything is fetched.
+    # The licences are printed first. A dataset that requires registration stops the study here.
     rule terms:
         output:
             touch(terms_file),
         log:
-            f"{study.folder}/logs/fetch/terms.log",
+            f"{folder}/logs/terms.log",
         params:
-            options=study.fetch_options,
-            sources=study.fetched,
+            study.missing,
         shell:
-            "python -m experiments.fetch --terms {params.options:q} {params.sources} 2>&1"
-            " | tee {log}"
+            "python -m experiments terms {folder}"
 
     rule fetch_one:
         input:
-            ancient(terms_file),
+            terms_file,
         output:
-            # What is there is not fetched again.
-            update("data/{source}/dataset.json"),
+            "data/{source}/dataset.json",
         log:
-            f"{study.folder}/logs/fetch/{{source}}.log",
+            f"{folder}/logs/fetch/{{source}}.log",
         wildcard_constraints:
-            source="[^/]+",
-        params:
-            options=study.fetch_options,
+            source="|".join(study.missing),
         shell:
-            "python -m experiments.fetch {params.options:q} {wildcards.source} 2>&1" " | tee {log}"
+            "python -m experiments fetch {folder} {wildcards.source}"
 
 
 for dataset in study.datasets.values():
@@ -61,80 +55,81 @@ for dataset in study.datasets.values():
         name:
             f"prepare_{dataset.name}"
         input:
-            source=study.source_files(dataset),
-            code=[
-                f"experiments/{m}.py"
-                for m in ("prepare", "prepared", "stress", "objects", "controlled")
-            ],
+            source=[f"{dataset.folder}/dataset.json"] if dataset.fetched else [],
+            code=sources(STEPS["prepare"]),
         output:
-            study.prepared(dataset),
+            study.stressed(dataset.name),
         log:
-            f"{study.folder}/logs/prepare/{dataset.name}.log",
+            f"{folder}/logs/prepare/{dataset.name}.log",
         params:
             dataset=dataset.name,
-            fingerprint=study.data_fingerprint(dataset),
+            fingerprint=study.data_fingerprint(dataset.name),
         shell:
-            "python -m experiments.prepare {study.json:q} {params.dataset} 2>&1 | tee {log}"
+            "python -m experiments prepare {folder} {params.dataset}"
 
 
-for chunk in study.chunks.values():
+for job in study.jobs.values():
 
     rule:
         name:
-            f"train_{chunk.name}"
+            f"train_{job.name}"
         input:
-            checked_file,
-            data=sorted({f"{study.data_folder(*run.cell)}/dataset.json" for run in chunk.runs}),
-            code=[*sources("losses"), *study.loss_files]
-            + [f"experiments/{m}.py" for m in ("train", "models", "evaluate", "objects")],
+            f"{folder}/{CHECKED}",
+            data=sorted({f"{study.data_folder(*run.cell)}/dataset.json" for run in job.runs}),
+            code=sources(STEPS["train"], *study.loss_modules),
         output:
-            # Kept when the job runs again: it trains only what is missing or no longer valid.
-            [update(study.record(run)) for run in chunk.runs],
+            # Kept when the job runs again: it trains only the runs that are no longer valid.
+            [update(study.record(run)) for run in job.runs],
         log:
-            f"{study.folder}/logs/train/{chunk.name}.log",
+            f"{folder}/logs/train/{job.name}.log",
         threads: workflow.cores
         params:
-            chunk=chunk.name,
-            fingerprint=chunk.fingerprint,
+            job=job.name,
+            fingerprint=job.fingerprint,
+            keep=study.keep,
         shell:
-            "python -m experiments.chunk {study.json:q} {params.chunk} --jobs {threads} --log {log}"
+            "python -m experiments train {folder} {params.job} --jobs {threads}"
 
 
 rule mechanism:
     input:
-        checked_file,
-        code=[*sources("losses"), *study.loss_files, "experiments/mechanism.py"],
+        f"{folder}/{CHECKED}",
+        code=sources(STEPS["mechanism"], *study.loss_modules),
     output:
-        table=f"{study.folder}/mechanism.csv",
-        maps=f"{study.folder}/mechanism_maps.npz",
+        table=f"{folder}/mechanism.csv",
+        maps=f"{folder}/mechanism_maps.npz",
     log:
-        f"{study.folder}/logs/mechanism.log",
+        f"{folder}/logs/mechanism.log",
     params:
-        study.checked,
+        study.check_fingerprint,
     shell:
-        "python -m experiments.mechanism {study.json:q} {output} 2>&1 | tee {log}"
+        "python -m experiments mechanism {folder}"
 
 
 rule collect:
     input:
         records=[study.record(run) for run in study.runs],
-        code="experiments/results.py",
+        code=sources(STEPS["collect"]),
     output:
-        table=f"{study.folder}/runs.csv",
-        records=f"{study.folder}/records.json",
+        table=f"{folder}/runs.csv",
+        records=f"{folder}/records.json",
     log:
-        f"{study.folder}/logs/collect.log",
+        f"{folder}/logs/collect.log",
+    params:
+        study.key_columns,
     shell:
-        "python -m experiments.collect {study.json:q} {output} 2>&1 | tee {log}"
+        "python -m experiments collect {folder}"
 
 
 rule controls:
     input:
-        data=[p for dataset in study.datasets.values() for p in study.prepared(dataset)],
-        code=[f"experiments/{m}.py" for m in ("controls", "evaluate", "objects")],
+        data=[file for dataset in study.datasets for file in study.stressed(dataset)],
+        code=sources(STEPS["controls"]),
     output:
-        f"{study.folder}/controls.csv",
+        f"{folder}/controls.csv",
     log:
-        f"{study.folder}/logs/controls.log",
+        f"{folder}/logs/controls.log",
+    params:
+        study.key_columns,
     shell:
-        "python -m experiments.controls {study.json:q} {output} 2>&1 | tee {log}"
+        "python -m experiments controls {folder}"

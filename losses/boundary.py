@@ -1,13 +1,30 @@
-"""Losses of boundaries and regions: by distance to the true boundary, or by the Jaccard index."""
+"""Boundary and region.
+
+Losses by the distance to the true boundary, or by the Jaccard index.
+
+    >>> import torch
+    >>> from losses import build
+    >>> prob = torch.tensor([[[0.25, 0.5, 0.75, 0.5]]])
+    >>> target = torch.tensor([[0, 0, 1, 1]])  # distances 2, 1, 0, -1
+    >>> build("boundary")(prob.logit(), target).item()  # (0.5 + 0.5 + 0 - 0.5) / 4
+    0.125
+"""
+
+# ruff: noqa: D102 - methods of the interface are documented in the base class
+from __future__ import annotations
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 
-from losses._base import (
-    Kernel,
+from losses._interface import (
+    Logits,
     MapLoss,
-    RegionSums,
+    Maps,
+    Scalar,
     SegmentationLoss,
+    Target,
     choose,
     dense_target,
     no_autocast,
@@ -16,23 +33,26 @@ from losses._base import (
     read,
     wide,
 )
+from losses._sums import Kernel, RegionSums
 
 
 class _DistanceLoss(MapLoss):
-    """A mean over pixels and classes, under a map of distances in pixels.
+    """A mean over pixels and classes, weighted by a map of distances in pixels.
 
-    empty: what a mask without a boundary (empty or full) costs. "background": as though every
-    pixel were one pixel from it, so that an error costs something; "skip": nothing.
+    empty: the cost of a mask without a boundary (empty or full). "background": every pixel is
+    taken as one pixel from the boundary, so errors have a cost; "skip": nothing.
     background: False leaves class 0 out; C > 1 only.
     """
 
-    def __init__(self, *, background=True, empty="background", **options):
+    def __init__(self, *, background: bool = True, empty: str = "background", **options):
         super().__init__(**options)
         self.background = choose("background", background, (True, False))
         self.empty = choose("empty", empty, ("background", "skip"))
 
-    def weight(self, logits, counts, maps):
-        """Maps (N, C, L), 0 where a pixel or class does not count, and how many do."""
+    def weight(
+        self, counts: Bool[Tensor, "n 1 l"] | None, maps: Float[Tensor, "n c *space"]
+    ) -> tuple[Float[Tensor, "n c l"], int | Tensor]:
+        """Return the maps, 0 at ignored pixels and classes, and the number of elements to count."""
         maps = maps.flatten(2)
         classes = maps.shape[1]
         if not self.background:
@@ -48,9 +68,10 @@ class _DistanceLoss(MapLoss):
 class BoundaryLoss(_DistanceLoss):
     """1/(C L) sum_i p_i D_i, D the signed distance to the true boundary
 
-    D in pixels: outside, the distance to the nearest true pixel; inside, 1 minus that to the
-    nearest other, so 0 on the object's own edge. Negative by nature, without a bound but the size
-    of the object, so it is mostly added to a loss of overlap (see `DiceBoundaryLoss`).
+    D in pixels: outside the object, the distance to its nearest pixel; inside, 1 minus the
+    distance to the nearest pixel outside, so 0 on the object's own edge. Negative by nature,
+    bounded only by the size of the object, so it is mostly added to an overlap loss (see
+    `DiceBoundaryLoss`).
     maps: D (N, C, *space).
     Source: Kervadec et al., Boundary loss for highly unbalanced segmentation, 2019.
     """
@@ -58,58 +79,58 @@ class BoundaryLoss(_DistanceLoss):
     minimiser = "p = 1 where E[D] < 0, else 0"
     kernel = RegionSums({"overlap"})
 
-    def map_of(self, mask):
+    def map_of(self, mask: Bool[np.ndarray, "*space"]) -> Float[np.ndarray, "*space"]:
         from scipy.ndimage import distance_transform_edt
 
         if mask.all() or not mask.any():
             return np.full(mask.shape, 0.0 if self.empty == "skip" else -1.0 if mask.all() else 1.0)
         return np.where(mask, 1 - distance_transform_edt(mask), distance_transform_edt(~mask))
 
-    def forward(self, logits, target, maps=None):
+    def forward(self, logits: Logits, target: Target, maps: Maps | None = None) -> Scalar:
         x, _, counts = read(logits, target, self.ignore_index)
-        distance, number_of = self.weight(logits, counts, self.maps_for(logits, target, maps))
+        distance, pixels = self.weight(counts, self.maps_for(logits, target, maps))
         with no_autocast(logits):
-            return self.kernel(x, distance).overlap.sum() / number_of
+            return self.kernel(x, distance).overlap.sum() / pixels
 
 
 class HausdorffLoss(_DistanceLoss):
     """1/(C L) sum_i (p_i - y_i)^2 (D_y^alpha + D_p^alpha)_i
 
-    D_y and D_p are distances in pixels, either way, to the boundaries of the true mask and of the
-    predicted one, p > 1/2. At least 0.
-    alpha: 2 is the authors'. predicted=False leaves D_p out, which spares a distance transform of
+    D_y and D_p are unsigned distances in pixels to the boundaries of the true mask and of the
+    predicted mask p > 1/2. At least 0.
+    alpha: the authors use 2. predicted=False leaves D_p out, which saves a distance transform of
     each prediction at every step (the authors' one-sided variant). maps: D_y (N, C, *space).
     Source: Karimi and Salcudean, Reducing the Hausdorff distance, 2019.
     """
 
     minimiser = "p = E[y D] / E[D]"
 
-    def __init__(self, *, alpha=2.0, predicted=True, **options):
+    def __init__(self, *, alpha: float = 2.0, predicted: bool = True, **options):
         super().__init__(**options)
         self.alpha = number("alpha", alpha, 0)
         self.predicted = choose("predicted", predicted, (True, False))
         self.kernel = _SquaredErrorSums()
 
-    def map_of(self, mask):
+    def map_of(self, mask: Bool[np.ndarray, "*space"]) -> Float[np.ndarray, "*space"]:
         if self.empty == "background" and (mask.all() or not mask.any()):
             return np.ones(mask.shape)
-        return _either_way(mask)
+        return _distance(mask)
 
-    def forward(self, logits, target, maps=None):
+    def forward(self, logits: Logits, target: Target, maps: Maps | None = None) -> Scalar:
         x, y, counts = read(logits, target, self.ignore_index)
         distance = self.maps_for(logits, target, maps) ** self.alpha
         if self.predicted:
             guess = (probability(wide(logits.detach())) > 0.5).cpu().numpy()
-            near = np.array([[_either_way(c) for c in image] for image in guess], dtype=np.float32)
+            near = np.array([[_distance(c) for c in image] for image in guess], dtype=np.float32)
             near = torch.from_numpy(near).to(distance.device)
             distance = distance + near**self.alpha
-        weight, number_of = self.weight(logits, counts, distance)
+        weight, pixels = self.weight(counts, distance)
         with no_autocast(logits):
-            return self.kernel(x, y, weight).sum() / number_of
+            return self.kernel(x, y, weight).sum() / pixels
 
 
-def _either_way(mask):
-    """Distance to the nearest pixel of the other kind; 0 where there is none."""
+def _distance(mask: np.ndarray) -> np.ndarray:
+    """Return the distance to the nearest pixel of the other value; 0 if there is none."""
     from scipy.ndimage import distance_transform_edt
 
     if mask.all() or not mask.any():
@@ -118,35 +139,35 @@ def _either_way(mask):
 
 
 class _SquaredErrorSums(Kernel):
-    """sum w (p - y)^2 of each image, (1, n, 1)."""
+    """Sum w (p - y)^2 of each image, (1, n, 1)."""
 
     single = True
 
-    def sums(self, x, y, w):
+    def sums(self, x: Tensor, y: Tensor, w: Tensor | None) -> Tensor:
         return (w * (probability(x) - y).square()).sum((1, 2)).view(1, -1, 1)
 
 
 class LovaszLoss(SegmentationLoss):
-    """sum_k e_(k) (J_k - J_(k-1)), e sorted downwards, J_k the Jaccard loss of k first pixels wrong
+    """sum_k e_(k) (J_k - J_(k-1)), e descending, J_k the Jaccard loss if the first k are wrong
 
     the convex extension of the Jaccard loss. With C > 1 e = |p - y|, the mean over the classes
     that are present, in [0, 1]; with one channel e = max(0, 1 - x (2 y - 1)) of the logit x
     itself, at least 0. Targets must be hard.
-    per: "batch" sorts the pixels of all images together, "image" each image's, and takes the mean.
-    empty: "background", a mask without a true pixel costs its greatest e; "skip", it is left out.
-    With C > 1 a class that is absent is always left out, as the authors do: its false positives
-    are some other class's misses.
+    per: "batch" sorts the pixels of all images together; "image" sorts those of each image, and
+    takes the mean. empty: a mask without a true pixel costs its greatest e ("background") or is
+    left out ("skip"). With C > 1 absent classes are always left out, as the authors do: false
+    positives of a class are misses of another.
     Source: Berman et al., The Lovász-softmax loss, 2018.
     """
 
     minimiser = "none in closed form"
 
-    def __init__(self, *, per="batch", empty="background", **options):
+    def __init__(self, *, per: str = "batch", empty: str = "background", **options):
         super().__init__(**options)
         self.per = choose("per", per, ("image", "batch"))
         self.empty = choose("empty", empty, ("background", "skip"))
 
-    def forward(self, logits, target):
+    def forward(self, logits: Logits, target: Target) -> Scalar:
         x, y, counts = read(logits, target, self.ignore_index)
         x = wide(x)
         y = dense_target(y, x.shape[1], x.dtype)
@@ -158,21 +179,21 @@ class LovaszLoss(SegmentationLoss):
         if self.per == "batch":
             e, y = (v.transpose(0, 1).flatten(1).unsqueeze(0) for v in (e, y))
         scores = (e * _jaccard_slope(e.detach(), y > 0)).sum(-1)
-        counts = (y > 0).any(-1)
+        present = (y > 0).any(-1)
         if x.shape[1] == 1 and self.empty == "background":
-            counts = torch.ones_like(counts)
-        scores = torch.where(counts, scores, 0.0).sum(1) / counts.sum(1).clamp_min(1)
-        return scores.sum() / counts.any(1).sum().clamp_min(1)
+            present = torch.ones_like(present)
+        scores = torch.where(present, scores, 0.0).sum(1) / present.sum(1).clamp_min(1)
+        return scores.sum() / present.any(1).sum().clamp_min(1)
 
 
 @torch.no_grad()
-def _jaccard_slope(e, y):
-    """J_k - J_(k-1) at each pixel's place k in the order of falling e, along the last axis."""
+def _jaccard_slope(e: Tensor, y: Tensor) -> Tensor:
+    """Return J_k - J_(k-1) of each pixel, k its rank by descending e along the last axis."""
     order = e.argsort(-1, descending=True)
     # Counts as integers: a running sum of floats is not deterministic on a GPU.
-    found = y.gather(-1, order).cumsum(-1, dtype=torch.int32)
-    size = found[..., -1:]
+    hits = y.gather(-1, order).cumsum(-1, dtype=torch.int32)
+    size = hits[..., -1:]
     rank = torch.arange(1, e.shape[-1] + 1, device=e.device, dtype=torch.int32)
-    jaccard = 1 - (size - found).to(e.dtype) / (size + rank - found).to(e.dtype)
+    jaccard = 1 - (size - hits).to(e.dtype) / (size + rank - hits).to(e.dtype)
     slope = jaccard.diff(prepend=torch.zeros_like(jaccard[..., :1]))
     return torch.empty_like(e).scatter_(-1, order, slope)

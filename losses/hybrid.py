@@ -1,10 +1,44 @@
-"""Sums of losses, fixed or moving over the training."""
+"""Hybrids and schedules.
+
+Sums of losses with fixed weights, or with weights that change over the training.
+
+    >>> import torch
+    >>> from losses import build
+    >>> logits, target = torch.tensor([[[0.0, 1.0]]]), torch.tensor([[0, 1]])
+    >>> parts = [build(name)(logits, target) for name in ("dice", "cross_entropy")]
+    >>> torch.equal(build("dice_ce")(logits, target), sum(parts))
+    True
+    >>> build({"use": "dice_focal", "gamma": 1})
+    DiceFocalLoss(
+      dice=1.0, focal=1.0, gamma=1, ignore_index=None
+      ...
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
-from losses import build
-from losses._base import RegionSums, SegmentationLoss, choose, no_autocast, number, read
+from losses._interface import (
+    FollowsProgress,
+    Logits,
+    Maps,
+    ReadsMaps,
+    Scalar,
+    SegmentationLoss,
+    Target,
+    choose,
+    no_autocast,
+    number,
+    read,
+)
+from losses._sums import RegionSums, Sums
+from losses.building import build, term
+
+Spec = str | dict[str, Any]
+"""A loss as in a configuration (see `losses.build`)."""
 
 
 class SumLoss(nn.Module):
@@ -13,78 +47,81 @@ class SumLoss(nn.Module):
     terms: loss name -> weight, or -> {"weight": w, **options} for a loss with options, where
     "use" may name the loss so that the key is free: {"wide": {"weight": 1, "use": "tversky",
     "alpha": 0.3}}. Any configuration of `losses.build` is a term, sums too.
-    Terms that read the same sums over pixels share them. Where terms read maps, `maps` gives those
-    of all, concatenated along the channels in the order of the terms, C for each.
+    Terms of the same sums over pixels share them. `maps` makes the maps of all terms that read
+    maps: concatenated along the channels in the order of the terms, C for each.
     """
 
-    def __init__(self, terms):
+    def __init__(self, terms: dict[str, float | dict[str, Any]]):
         super().__init__()
         if not terms:
             raise ValueError("a sum needs at least one term")
         self.terms = dict(terms)
-        self.weights, self.losses = {}, {}
-        for name, term in self.terms.items():
-            spec = dict(term) if isinstance(term, dict) else {"weight": term}
-            self.weights[name] = number(f"the weight of {name!r}", spec.pop("weight", 1.0))
-            if "sum" not in spec:
-                spec.setdefault("use", name)
+        self.weights: dict[str, float] = {}
+        self.losses: dict[str, nn.Module] = {}
+        for name, value in self.terms.items():
+            weight, spec = term(name, value)
+            self.weights[name] = number(f"the weight of {name!r}", weight)
             self.losses[name] = build(spec)
             if isinstance(self.losses[name], nn.Module):
                 self.add_module(f"term {name}".replace(".", "_"), self.losses[name])
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
+        """List the weights."""
         return f"weights={self.weights}"
 
-    def forward(self, logits, target, maps=None):
-        given = {} if maps is None else self._split(maps)
-        sums = self._shared_sums(logits, target)
+    def forward(self, logits: Logits, target: Target, maps: Maps | None = None) -> Scalar:
+        """Return the weighted sum of the terms."""
+        maps_of = {} if maps is None else self._split(maps)
+        sums_of = self._shared_sums(logits, target)
         total = None
         for name, loss in self.losses.items():
-            if name in sums:
-                value = loss.reduce(sums[name])
-            elif name in given:
-                value = loss(logits, target, maps=given[name])
+            if name in sums_of:
+                value = loss.reduce(sums_of[name])
+            elif name in maps_of:
+                value = loss(logits, target, maps=maps_of[name])
             else:
                 value = loss(logits, target)
             value = self.weights[name] * value
             total = value if total is None else total + value
         return total
 
-    def _shared_sums(self, logits, target):
-        """The sums over pixels of the terms that are no more than a formula in them."""
+    def _shared_sums(self, logits: Logits, target: Target) -> dict[str, Sums]:
+        """Return the sums over pixels of the terms that are a formula of them alone."""
         groups = {}
         for name, loss in self.losses.items():
             if hasattr(loss, "reduce") and type(loss.kernel) is RegionSums:
                 groups.setdefault(loss.ignore_index, []).append(name)
-        found = {}
+        sums_of = {}
         for ignore_index, names in groups.items():
             kernel = RegionSums({t for name in names for t in self.losses[name].kernel.terms})
             with no_autocast(logits):
                 sums = kernel(*read(logits, target, ignore_index))
-            found |= dict.fromkeys(names, sums)
-        return found
+            sums_of |= dict.fromkeys(names, sums)
+        return sums_of
 
     @property
-    def maps(self):
-        """maps(target, classes=None) of all terms that have them; no attribute where none has."""
-        if not self._map_sets():
+    def maps(self) -> Any:
+        """Method that makes the maps of all terms that read maps; absent if none does."""
+        if not self._mapped():
             raise AttributeError("maps")
         return self._maps
 
     @property
-    def map_sets(self):
-        """How many times C channels the maps have."""
+    def map_sets(self) -> int:
+        """Number of maps per class."""
         return sum(self._map_sets().values())
 
-    def _map_sets(self):
-        mapped = {name: loss for name, loss in self.losses.items() if hasattr(loss, "maps")}
-        return {name: getattr(loss, "map_sets", 1) for name, loss in mapped.items()}
+    def _mapped(self) -> dict[str, ReadsMaps]:
+        return {name: loss for name, loss in self.losses.items() if hasattr(loss, "maps")}
 
-    def _maps(self, target, classes=None):
-        return torch.cat([self.losses[n].maps(target, classes) for n in self._map_sets()], 1)
+    def _map_sets(self) -> dict[str, int]:
+        return {name: getattr(loss, "map_sets", 1) for name, loss in self._mapped().items()}
 
-    def _split(self, maps):
-        """The maps of each term that has them."""
+    def _maps(self, target: Target, classes: int | None = None) -> Maps:
+        return torch.cat([loss.maps(target, classes) for loss in self._mapped().values()], 1)
+
+    def _split(self, maps: Maps) -> dict[str, Maps]:
+        """Return the maps of each term that reads maps."""
         sets = self._map_sets()
         if not sets or maps.shape[1] % self.map_sets:
             raise ValueError(
@@ -94,97 +131,123 @@ class SumLoss(nn.Module):
         classes = maps.shape[1] // self.map_sets
         return dict(zip(sets, maps.split([classes * k for k in sets.values()], 1), strict=True))
 
-    def set_progress(self, t):
-        """Tell every term that t of the training, 0 to 1, is done."""
-        for loss in self.losses.values():
-            if hasattr(loss, "set_progress"):
-                loss.set_progress(t)
+    def set_progress(self, t: float) -> None:
+        """Set the progress of the training, 0 to 1, of every term that follows it."""
+        following: list[FollowsProgress] = [
+            loss for loss in self.losses.values() if hasattr(loss, "set_progress")
+        ]
+        for loss in following:
+            loss.set_progress(t)
 
 
-class _NamedSum(SumLoss):
-    """A sum with a name and options of its own."""
+class NamedSum(SumLoss):
+    """A sum with a name and options.
 
-    def extra_repr(self):
+    parts: loss -> weight, or -> settings, as `SumLoss` takes them. By default these values are the
+    defaults of options: a part's weight is the option of the part's name, each other setting the
+    option of its own name. A class with other options lists them in `defaults`, and `settings`
+    computes the weights and settings of the parts.
+    ignore_index: of all parts, see `SegmentationLoss`.
+    """
+
+    minimiser: ClassVar[str]
+    parts: ClassVar[dict[str, float | dict[str, Any]]] = {}
+    defaults: ClassVar[dict[str, Any]] = {}
+
+    def __init_subclass__(cls):
+        """Derive the options from the parts, unless the class lists them."""
+        if "parts" in vars(cls) and "defaults" not in vars(cls):
+            parts = {name: _settings(part) for name, part in cls.parts.items()}
+            cls.defaults = {name: part.pop("weight", 1.0) for name, part in parts.items()}
+            cls.defaults |= {k: v for part in parts.values() for k, v in part.items()}
+
+    def __init__(self, *, ignore_index: int | None = None, **values):
+        for name in values.keys() - self.defaults.keys():
+            raise TypeError(f"{type(self).__name__} has no option {name!r}")
+        values = self.defaults | values
+        self.ignore_index = ignore_index
+        for name, value in values.items():
+            setattr(self, name, value)
+        settings, common = self.settings(**values), {"ignore_index": ignore_index}
+        super().__init__({n: _settings(p) | settings[n] | common for n, p in self.parts.items()})
+
+    def settings(self, **values) -> dict[str, dict[str, Any]]:
+        """Return the weight and the settings of each part from the values of the options."""
+        return {
+            name: {key: values[name if key == "weight" else key] for key in _settings(part)}
+            for name, part in self.parts.items()
+        }
+
+    def extra_repr(self) -> str:
+        """List the options and their values."""
         return SegmentationLoss.extra_repr(self)
 
 
-class DiceCELoss(_NamedSum):
+def _settings(part: float | dict[str, Any]) -> dict[str, Any]:
+    """Return a new dict of a term's settings, its weight included."""
+    return {"weight": 1.0} | part if isinstance(part, dict) else {"weight": part}
+
+
+class DiceCELoss(NamedSum):
     """dice L_Dice + cross_entropy L_CE
 
-    at least 0. Source: Isensee et al., nnU-Net, 2021 (whose Dice part is minus the score).
+    at least 0. Source: Isensee et al., nnU-Net, 2021 (there the Dice part is minus the score).
     """
 
     minimiser = "between cross-entropy's q and Dice's 0 or 1"
-
-    def __init__(self, *, dice=1.0, cross_entropy=1.0, ignore_index=None):
-        self.dice, self.cross_entropy, self.ignore_index = dice, cross_entropy, ignore_index
-        super().__init__(_with(ignore_index, dice=dice, cross_entropy=cross_entropy))
+    parts: ClassVar = {"dice": 1.0, "cross_entropy": 1.0}
 
 
-class SquaredDiceCELoss(_NamedSum):
+class SquaredDiceCELoss(NamedSum):
     """squared_dice L_squared + cross_entropy L_CE
 
     at least 0.
     """
 
     minimiser = "between cross-entropy's q and squared Dice's min(1, q/d)"
-
-    def __init__(self, *, squared_dice=1.0, cross_entropy=1.0, ignore_index=None):
-        self.squared_dice, self.cross_entropy = squared_dice, cross_entropy
-        self.ignore_index = ignore_index
-        super().__init__(
-            _with(ignore_index, squared_dice=squared_dice, cross_entropy=cross_entropy)
-        )
+    parts: ClassVar = {"squared_dice": 1.0, "cross_entropy": 1.0}
 
 
-class DiceFocalLoss(_NamedSum):
+class DiceFocalLoss(NamedSum):
     """dice L_Dice + focal L_focal
 
-    at least 0; both parts over the same probabilities.
+    at least 0; both parts use the same probabilities.
     Source: Zhu et al., AnatomyNet, 2019.
     """
 
     minimiser = "between focal's and Dice's"
-
-    def __init__(self, *, dice=1.0, focal=1.0, gamma=2.0, ignore_index=None):
-        self.dice, self.focal, self.gamma, self.ignore_index = dice, focal, gamma, ignore_index
-        terms = _with(ignore_index, dice=dice, focal=focal)
-        super().__init__(terms | {"focal": {**terms["focal"], "gamma": gamma}})
+    parts: ClassVar = {"dice": 1.0, "focal": {"weight": 1.0, "gamma": 2.0}}
 
 
-class DiceTopKLoss(_NamedSum):
+class DiceTopKLoss(NamedSum):
     """dice L_Dice + topk L_TopK
 
     at least 0. Source: Isensee et al., nnU-Net, 2021 (a variant of its trainer).
     """
 
     minimiser = "between TopK's and Dice's"
-
-    def __init__(self, *, dice=1.0, topk=1.0, fraction=0.1, ignore_index=None):
-        self.dice, self.topk, self.fraction = dice, topk, fraction
-        self.ignore_index = ignore_index
-        terms = _with(ignore_index, dice=dice, topk=topk)
-        super().__init__(terms | {"topk": {**terms["topk"], "fraction": fraction}})
+    parts: ClassVar = {"dice": 1.0, "topk": {"weight": 1.0, "fraction": 0.1}}
 
 
-class ComboLoss(_NamedSum):
+class ComboLoss(NamedSum):
     """alpha (-1/L) sum_i (beta y log p + (1 - beta) (1 - y) log(1 - p)) + (1 - alpha) L_Dice
 
     at least 0; with C > 1 beta is the weight of every class but 0. The authors subtract the Dice
-    score, which is this less 1 - alpha.
+    score; their loss is this one minus (1 - alpha).
     Source: Taghanaki et al., Combo loss, 2019.
     """
 
     minimiser = "between weighted cross-entropy's and Dice's"
+    parts: ClassVar = {"focal": {"gamma": 0.0}, "dice": {}}
+    defaults: ClassVar = {"alpha": 0.5, "beta": 0.5}
 
-    def __init__(self, *, alpha=0.5, beta=0.5, ignore_index=None):
+    def settings(self, alpha: float, beta: float) -> dict[str, dict[str, Any]]:
+        """Return the settings of both parts."""
         self.alpha, self.beta = number("alpha", alpha, 0, 1), number("beta", beta, 0, 1)
-        self.ignore_index = ignore_index
-        terms = _with(ignore_index, focal=alpha, dice=1 - alpha)
-        super().__init__(terms | {"focal": {**terms["focal"], "gamma": 0.0, "alpha": beta}})
+        return {"focal": {"weight": alpha, "alpha": beta}, "dice": {"weight": 1 - alpha}}
 
 
-class UnifiedFocalLoss(_NamedSum):
+class UnifiedFocalLoss(NamedSum):
     """weight L_focal + (1 - weight) (1 - TP / (TP + delta FN + (1 - delta) FP))^gamma,
     L_focal = -1/L sum_i sum_c a_c y_ic (1 - p_ic)^(1 - gamma) log p_ic
 
@@ -193,76 +256,92 @@ class UnifiedFocalLoss(_NamedSum):
     """
 
     minimiser = "between focal's and Tversky's"
+    parts: ClassVar = {"focal": {}, "focal_tversky": {}}
+    defaults: ClassVar = {"weight": 0.5, "delta": 0.6, "gamma": 0.5}
 
-    def __init__(self, *, weight=0.5, delta=0.6, gamma=0.5, ignore_index=None):
+    def settings(self, weight: float, delta: float, gamma: float) -> dict[str, dict[str, Any]]:
+        """Return the settings of both parts."""
         self.weight, self.delta = number("weight", weight, 0, 1), number("delta", delta, 0, 1)
         self.gamma = number("gamma", gamma, 0, 1, above=0)
-        self.ignore_index = ignore_index
-        terms = _with(ignore_index, focal=weight, focal_tversky=1 - weight)
-        terms["focal"] |= {"gamma": 1 - gamma, "alpha": delta}
-        terms["focal_tversky"] |= {"alpha": 1 - delta, "beta": delta, "gamma": 1 / gamma}
-        super().__init__(terms)
+        return {
+            "focal": {"weight": weight, "gamma": 1 - gamma, "alpha": delta},
+            "focal_tversky": {
+                "weight": 1 - weight,
+                "alpha": 1 - delta,
+                "beta": delta,
+                "gamma": 1 / gamma,
+            },
+        }
 
 
-class ScheduledLoss(_NamedSum):
-    """(1 - s) L_first + s L_last, s = (t - begin) / (end - begin) held within 0 and 1
+class ScheduledLoss(SumLoss):
+    """(1 - s) L_first + s L_last, s = (t - begin) / (end - begin) clamped to [0, 1]
 
-    t is the progress of the training, 0 to 1, as `set_progress` tells it; 0 until it does.
-    first, last: any losses as a configuration names them.
+    t is the progress of the training, 0 to 1, as `set_progress` sets it; 0 before the first call.
+    first, last: specifications of any losses.
     """
 
-    minimiser = "that of `first`, then of `last`"
+    minimiser = "that of `first`, then that of `last`"
+    extra_repr = SegmentationLoss.extra_repr
 
-    def __init__(self, *, first="cross_entropy", last="dice", begin=0.0, end=1.0):
+    def __init__(
+        self,
+        *,
+        first: Spec = "cross_entropy",
+        last: Spec = "dice",
+        begin: float = 0.0,
+        end: float = 1.0,
+    ):
         self.first, self.last = first, last
         self.begin = number("begin", begin, 0, 1)
         self.end = number("end", end, 0, 1, above=self.begin)
-        super().__init__({"first": _term(first, 1.0), "last": _term(last, 0.0)})
+        super().__init__({"first": _weighted(first, 1.0), "last": _weighted(last, 0.0)})
 
-    def set_progress(self, t):
+    def set_progress(self, t: float) -> None:
+        """Set both weights, and the progress of both losses."""
         super().set_progress(t)
         s = min(1.0, max(0.0, (t - self.begin) / (self.end - self.begin)))
         self.weights = {"first": 1 - s, "last": s}
 
 
-class DiceBoundaryLoss(_NamedSum):
+class DiceBoundaryLoss(SumLoss):
     """(1 - a) L_region + a L_boundary, a from `start` to `end` over the training
 
-    rebalance=False leaves L_region its whole weight: L_region + a L_boundary. start = end keeps a
-    fixed. May be negative, as the boundary loss is. region: any loss as a configuration names it.
+    rebalance=False keeps the weight of L_region at 1: L_region + a L_boundary. start = end fixes
+    a. May be negative, like the boundary loss. region: the specification of any loss.
     Source: Kervadec et al., Boundary loss for highly unbalanced segmentation, 2019.
     """
 
     minimiser = "that of `region`, moved to p = 1 where E[D] < 0"
+    parts: ClassVar = {"boundary": {}}
+    extra_repr = SegmentationLoss.extra_repr
 
     def __init__(
         self,
         *,
-        region="generalized_dice",
-        start=0.01,
-        end=0.99,
-        rebalance=True,
-        ignore_index=None,
+        region: Spec = "generalized_dice",
+        start: float = 0.01,
+        end: float = 0.99,
+        rebalance: bool = True,
+        ignore_index: int | None = None,
     ):
         self.region, self.ignore_index = region, ignore_index
         self.start, self.end = number("start", start, 0, 1), number("end", end, 0, 1)
         self.rebalance = choose("rebalance", rebalance, (True, False))
-        region = _term(region, 1.0)
+        region = _weighted(region, 1.0)
         if ignore_index is not None:
             region["ignore_index"] = ignore_index
-        super().__init__({"region": region, **_with(ignore_index, boundary=start)})
+        boundary = {"weight": start, "ignore_index": ignore_index}
+        super().__init__({"region": region, "boundary": boundary})
         self.set_progress(0.0)
 
-    def set_progress(self, t):
+    def set_progress(self, t: float) -> None:
+        """Set both weights, and the progress of the region loss."""
         super().set_progress(t)
         a = self.start + (self.end - self.start) * min(1.0, max(0.0, t))
         self.weights = {"region": 1 - a if self.rebalance else 1.0, "boundary": a}
 
 
-def _with(ignore_index, **weights):
-    return {name: {"weight": w, "ignore_index": ignore_index} for name, w in weights.items()}
-
-
-def _term(spec, weight):
-    """A configuration of a loss as a term of a sum."""
+def _weighted(spec: Spec, weight: float) -> dict[str, Any]:
+    """Return the specification of a loss as a term of a sum."""
     return {**({"use": spec} if isinstance(spec, str) else spec), "weight": weight}

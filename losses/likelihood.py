@@ -1,43 +1,59 @@
-"""Losses that are a mean over pixels of a cost of the probability of the true class.
+"""Likelihood: a mean over pixels.
 
-With one channel there are two classes all the same: foreground p, background 1 - p.
+Each pixel costs a function of the probability of its true class. One channel means two classes:
+foreground p and background 1 - p.
+
+    >>> import torch
+    >>> from losses import build
+    >>> even, target = torch.zeros(1, 1, 2, 2), torch.ones(1, 2, 2, dtype=torch.long)
+    >>> round(build("cross_entropy")(even, target).item(), 4)  # log 2
+    0.6931
+    >>> round(build("focal")(even, target).item(), 4)  # (1/2)^2 log 2
+    0.1733
 """
 
+# ruff: noqa: D102 - methods of the interface are documented in the base class
+from __future__ import annotations
+
 import math
+from collections.abc import Callable, Sequence
 
 import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
 from torch.nn import functional as F
 
-from losses._base import (
-    Kernel,
-    RegionSums,
+from losses._blocks import Block, Blocks, is_small
+from losses._interface import (
+    Logits,
+    Scalar,
     SegmentationLoss,
+    Target,
     choose,
     dense_target,
-    is_small,
-    nll,
     no_autocast,
     number,
     read,
     wide,
 )
+from losses._sums import Kernel, RegionSums, Sums, nll
 
 
 class CrossEntropyLoss(SegmentationLoss):
     """-1/L sum_i sum_c y_ic log p_ic
 
     the mean over the L pixels of all images that are not ignored; at least 0. With one channel
-    -(y log p + (1 - y) log(1 - p)). Class indices and small inputs go through torch's own
-    function, other large ones by blocks: value right to 1e-7 in float32, gradient exact.
+    -(y log p + (1 - y) log(1 - p)). Class indices and small inputs use torch's own function;
+    other large inputs are computed in blocks: the value to 1e-7 in float32, an exact gradient.
     """
 
     minimiser = "p = q"
     kernel = RegionSums({"nll"})
 
-    def reduce(self, sums):
+    def reduce(self, sums: Sums) -> Scalar:
         return sums.nll.sum() / sums.count[:, 0].sum().clamp_min(1)
 
-    def forward(self, logits, target):
+    def forward(self, logits: Logits, target: Target) -> Scalar:
         x, y, counts = read(logits, target, self.ignore_index)
         with no_autocast(logits):
             if counts is not None or not (is_small(x) or y.dim() == 2):
@@ -59,67 +75,76 @@ class LabelSmoothingLoss(CrossEntropyLoss):
     kernel = RegionSums({"nll", "flat"})
     forward = SegmentationLoss.forward
 
-    def __init__(self, *, smoothing=0.1, **options):
+    def __init__(self, *, smoothing: float = 0.1, **options):
         super().__init__(**options)
         self.smoothing = number("smoothing", smoothing, 0, 1)
 
-    def reduce(self, sums):
+    def reduce(self, sums: Sums) -> Scalar:
         smooth = (1 - self.smoothing) * sums.nll + self.smoothing * sums.flat
         return smooth.sum() / sums.count[:, 0].sum().clamp_min(1)
 
 
-class _CostSums(Kernel):
-    """Sum over pixels of sum_c v_c y_c cost(log p_c), one per image: (1, n, 1)."""
+class _CostBlocks(Blocks):
+    """Closed form for two classes and hard targets: d log p / dx = (2 y - 1)(1 - p), p of the true
+    class.
+    """
 
-    single = True
-
-    def __init__(self, cost, weights=None):
-        self.cost, self.weights = cost, weights
-
-    def sums(self, x, y, w):
-        log_p, share = true_classes(x, y, self.weights)
-        return self._total(self.cost(log_p), share, w)
-
-    @staticmethod
-    def _total(cost, share, w):
-        cost = cost if share is None else cost * share
-        return (cost if w is None else cost * w).sum((1, 2)).view(1, -1, 1)
-
-    def value_and_gradient(self, x, y, w, out):
-        """Two classes and hard targets: d log p / dx = (2 y - 1)(1 - p), p of the true class."""
+    def value_and_gradient(self, kernel: _CostSums, block: Block, out: Tensor) -> Tensor:
+        x, y, w = block
         if x.shape[1] > 1 or not is_hard(y):
-            return super().value_and_gradient(x, y, w, out)
+            return super().value_and_gradient(kernel, block, out)
         sign = 2 * y - 1
         z = x * sign
         miss = torch.sigmoid(-z)
         # log p = min(z, 0) + log max(p, 1 - p): a logarithm takes a fifth of log1p's time.
         log_p = torch.maximum(miss, 1 - miss).log_().add_(z.clamp_max_(0))
         with torch.enable_grad():
-            cost = self.cost(log_p.requires_grad_())
+            cost = kernel.cost(log_p.requires_grad_())
             (slope,) = torch.autograd.grad(cost.sum(), log_p)
-        share = None if self.weights is None else two_weights(y, self.weights)
+        share = None if kernel.weights is None else two_weights(y, kernel.weights)
         gradient = torch.mul(slope, miss, out=miss).mul_(sign)
         for factor in (share, w):
             gradient = gradient if factor is None else gradient.mul_(factor)
         out.copy_(gradient)
-        return self._total(cost.detach(), share, w)
+        return kernel.total(cost.detach(), share, w)
 
 
-def is_hard(y):
-    """Whether every target, of [0, 1], is 0 or 1; asked on a CPU only: elsewhere it would wait."""
+class _CostSums(Kernel):
+    """Sum over pixels of sum_c v_c y_c cost(log p_c), one per image: (1, n, 1)."""
+
+    single = True
+    blocks = _CostBlocks()
+
+    def __init__(self, cost: Callable[[Tensor], Tensor], weights: Sequence[float] | None = None):
+        self.cost, self.weights = cost, weights
+
+    def sums(self, x: Tensor, y: Tensor, w: Tensor | None) -> Tensor:
+        log_p, share = true_classes(x, y, self.weights)
+        return self.total(self.cost(log_p), share, w)
+
+    @staticmethod
+    def total(cost: Tensor, share: Tensor | None, w: Tensor | None) -> Tensor:
+        cost = cost if share is None else cost * share
+        return (cost if w is None else cost * w).sum((1, 2)).view(1, -1, 1)
+
+
+def is_hard(y: Float[Tensor, "n c l"]) -> bool:
+    """Return whether every target, of [0, 1], is 0 or 1; checked on CPU only, to avoid a sync."""
     return y.device.type == "cpu" and not torch.dot(y.flatten(), (1 - y).flatten()).item()
 
 
-def two_weights(y, weights):
-    """The weight of each pixel's class, of two."""
+def two_weights(y: Float[Tensor, "n 1 l"], weights: Sequence[float]) -> Float[Tensor, "n 1 l"]:
+    """Return the weight of each pixel's class, for two classes."""
     return weights[0] + (weights[1] - weights[0]) * y
 
 
-def true_classes(x, y, weights=None):
-    """log p and the share v_c y_c of each class (n, c, l) that a pixel's cost is the sum over.
+def true_classes(
+    x: Float[Tensor, "n c l"], y: Float[Tensor, "n c l"], weights: Sequence[float] | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Return log p and the share v_c y_c of each class (n, c, l); a pixel costs the sum over c.
 
-    Where every target is hard, c = 1: the true class alone, which saves the others' logarithms.
-    weights: v of the C classes (two for the sigmoid). The share is None where it is 1 throughout.
+    If every target is hard, c = 1: the true class alone, which saves the logarithms of the others.
+    weights: v of the C classes (two for the sigmoid). The share is None if it is 1 everywhere.
     """
     hard = is_hard(y)
     if x.shape[1] == 1:
@@ -139,33 +164,33 @@ def true_classes(x, y, weights=None):
 class _CostLoss(SegmentationLoss):
     """1/L sum_i sum_c y_ic cost(p_ic), the mean over all pixels that are not ignored."""
 
-    def cost(self, log_p):
-        """The cost of a pixel whose true class has this log probability."""
+    def cost(self, log_p: Tensor) -> Tensor:
+        """Return the cost of pixels from the log probability of their true class."""
         raise NotImplementedError
 
-    def weights(self, classes):
-        """A weight for each of the classes (two for the sigmoid), or None."""
+    def weights(self, classes: int) -> list[float] | None:
+        """Return a weight for each class (two for the sigmoid), or None."""
         return None
 
-    def forward(self, logits, target):
+    def forward(self, logits: Logits, target: Target) -> Scalar:
         x, y, counts = read(logits, target, self.ignore_index)
         weights = self.weights(max(2, x.shape[1]))
         with no_autocast(logits):
             cost = _CostSums(self.cost, weights)(x, y, counts)
-        number_of = x.shape[0] * x.shape[2] if counts is None else counts.sum().clamp_min(1)
-        return cost.sum() / number_of
+        pixels = x.shape[0] * x.shape[2] if counts is None else counts.sum().clamp_min(1)
+        return cost.sum() / pixels
 
 
 class WeightedCrossEntropyLoss(SegmentationLoss):
     """-sum_i sum_c v_c y_ic log p_ic / sum_i sum_c v_c y_ic
 
     at least 0. class_weights: "balanced", v_c = 1 / sum_i y_ic in the batch, so that every class
-    present weighs the same; or one v for each class, (background, foreground) with one channel.
+    present has the same weight; or one v for each class, (background, foreground) with one channel.
     """
 
     minimiser = "p_c proportional to v_c q_c"
 
-    def __init__(self, *, class_weights="balanced", **options):
+    def __init__(self, *, class_weights: str | Sequence[float] = "balanced", **options):
         super().__init__(**options)
         self.class_weights = class_weights
         if isinstance(class_weights, str):
@@ -173,7 +198,7 @@ class WeightedCrossEntropyLoss(SegmentationLoss):
         else:
             self.class_weights = [number("class_weights", v, 0) for v in class_weights]
 
-    def forward(self, logits, target):
+    def forward(self, logits: Logits, target: Target) -> Scalar:
         x, y, counts = read(logits, target, self.ignore_index)
         classes = max(2, x.shape[1])
         size = _class_sizes(x, y, counts)
@@ -192,8 +217,12 @@ class WeightedCrossEntropyLoss(SegmentationLoss):
         return cost.sum()
 
 
-def _class_sizes(x, y, counts):
-    """sum_i y_ic over the batch, for C classes (two for the sigmoid)."""
+def _class_sizes(
+    x: Float[Tensor, "n c l"],
+    y: Shaped[Tensor, "n c l"] | Shaped[Tensor, "n l"],
+    counts: Tensor | None,
+) -> Float[Tensor, " k"]:
+    """Return sum_i y_ic over the batch, for C classes (two for the sigmoid)."""
     dtype = wide(x[:0]).dtype
     if y.dim() == 2:
         index = y if counts is None else y[counts.squeeze(1)]
@@ -209,22 +238,22 @@ def _class_sizes(x, y, counts):
 class FocalLoss(_CostLoss):
     """-1/L sum_i sum_c a_c y_ic (1 - p_ic)^gamma log p_ic
 
-    at least 0; p over the softmax, or the sigmoid with one channel. gamma = 0 is cross-entropy.
+    at least 0; p is the softmax, or the sigmoid with one channel. gamma = 0 is cross-entropy.
     alpha: None, or a_c = alpha for every class but 0 and 1 - alpha for class 0, the background.
     Source: Lin et al., Focal loss for dense object detection, 2017.
     """
 
-    minimiser = "between 1/2 and q: drawn towards 1/2, and on q's side of it"
+    minimiser = "between 1/2 and q: pulled towards 1/2, on the same side of 1/2 as q"
 
-    def __init__(self, *, gamma=2.0, alpha=None, **options):
+    def __init__(self, *, gamma: float = 2.0, alpha: float | None = None, **options):
         super().__init__(**options)
         self.gamma = number("gamma", gamma, 0)
         self.alpha = alpha if alpha is None else number("alpha", alpha, 0, 1)
 
-    def weights(self, classes):
+    def weights(self, classes: int) -> list[float] | None:
         return None if self.alpha is None else [1 - self.alpha] + [self.alpha] * (classes - 1)
 
-    def cost(self, log_p):
+    def cost(self, log_p: Tensor) -> Tensor:
         if self.gamma == 0:
             return -log_p
         miss = 1 - log_p.exp()
@@ -237,17 +266,18 @@ class FocalLoss(_CostLoss):
 class GeneralizedCrossEntropyLoss(_CostLoss):
     """1/L sum_i sum_c y_ic (1 - p_ic^q) / q
 
-    in [0, 1/q]. q near 0 is cross-entropy, q = 1 the mean absolute error, which bears noisy labels.
+    in [0, 1/q]. q near 0 is cross-entropy; q = 1 is the mean absolute error, which tolerates noisy
+    labels.
     Source: Zhang and Sabuncu, Generalized cross entropy loss, 2018.
     """
 
     minimiser = "p_c proportional to q_c^(1 / (1 - k)), k the option q: sharper than q_c"
 
-    def __init__(self, *, q=0.7, **options):
+    def __init__(self, *, q: float = 0.7, **options):
         super().__init__(**options)
         self.q = number("q", q, 0, 1, above=0)
 
-    def cost(self, log_p):
+    def cost(self, log_p: Tensor) -> Tensor:
         return -torch.expm1(self.q * log_p) / self.q
 
 
@@ -259,13 +289,13 @@ class TopKLoss(SegmentationLoss):
     Source: Wu et al., Bridging category-level and instance-level segmentation, 2016.
     """
 
-    minimiser = "fraction = 1: p = q; less: drawn towards 1/2"
+    minimiser = "fraction = 1: p = q; less: pulled towards 1/2"
 
-    def __init__(self, *, fraction=0.1, **options):
+    def __init__(self, *, fraction: float = 0.1, **options):
         super().__init__(**options)
         self.fraction = number("fraction", fraction, 0, 1, above=0)
 
-    def forward(self, logits, target):
+    def forward(self, logits: Logits, target: Target) -> Scalar:
         x, y, counts = read(logits, target, self.ignore_index)
         x = wide(x)
         with no_autocast(logits):

@@ -1,10 +1,41 @@
-"""Losses that look at each true object by itself."""
+"""Per object.
+
+Losses that give true objects of all sizes the same weight.
+
+    >>> import torch
+    >>> from losses import build
+    >>> target = torch.tensor([[1, 0, 1, 1, 1]])  # objects of one and of three pixels
+    >>> prob = torch.tensor([[[0.001, 0.001, 0.999, 0.999, 0.999]]])  # the small one is missed
+    >>> round(build("dice")(prob.logit(), target).item(), 2)
+    0.14
+    >>> round(build("blob")(prob.logit(), target).item(), 2)
+    0.5
+"""
+
+# ruff: noqa: D102 - methods of the interface are documented in the base class
+from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Num
+from torch import Tensor
 
-from losses import build
-from losses._base import Kernel, MapLoss, RegionSums, components, no_autocast, read, wide
+from losses._blocks import Blocks
+from losses._interface import (
+    Logits,
+    MapLoss,
+    Maps,
+    Scalar,
+    Target,
+    components,
+    no_autocast,
+    read,
+    wide,
+)
+from losses._sums import RegionSums
+from losses.building import build
 from losses.overlap import DiceLoss
 
 
@@ -12,7 +43,7 @@ class InverseSizeDiceLoss(MapLoss, DiceLoss):
     """1 - 2 sum(w p y) / (sum w p + sum w y), w_i = 1 / size of i's object, times the mean size
 
     in [0, 1]; an object is a connected component of the true mask (sharing a face), and its
-    background is one object more, so each weighs the same. maps: w (N, C, *space).
+    background is one more object, so all have the same weight. maps: w (N, C, *space).
     Source: Shirokikh et al., Universal loss reweighting to balance lesion size inequality, 2020.
     """
 
@@ -22,12 +53,12 @@ class InverseSizeDiceLoss(MapLoss, DiceLoss):
         super().__init__(**options)
         self.kernel = _WeightedSums(self.kernel.terms)
 
-    def map_of(self, mask):
+    def map_of(self, mask: Bool[np.ndarray, "*space"]) -> Float[np.ndarray, "*space"]:
         parts, _ = components(mask)
         sizes = np.bincount(parts.ravel())
         return (parts.size / np.count_nonzero(sizes) / np.maximum(sizes, 1))[parts]
 
-    def forward(self, logits, target, maps=None):
+    def forward(self, logits: Logits, target: Target, maps: Maps | None = None) -> Scalar:
         x, y, counts = read(logits, target, self.ignore_index)
         maps = self.maps_for(logits, target, maps)
         weight = maps.flatten(2) if counts is None else maps.flatten(2) * counts
@@ -36,65 +67,76 @@ class InverseSizeDiceLoss(MapLoss, DiceLoss):
 
 
 class _WeightedSums(RegionSums):
-    """`RegionSums` under any weight of at least 0; the gradient by autograd."""
+    """`RegionSums` with any weight of at least 0; the gradient by autograd."""
 
-    fast_sums, gradient, keeps_probability = Kernel.fast_sums, Kernel.gradient, False
+    blocks = Blocks()
 
 
 class BlobLoss(MapLoss):
     """mean over images of mean over their objects k of criterion(p without the others, y_k)
 
-    An object is a connected component of the true mask (sharing a face), y_k its pixels. The
-    others' pixels are background of probability 0 to the criterion: it is the probability that is
-    masked, not the logit. An image without an object is given to the criterion whole. With C > 1
-    each class but 0 is taken against the rest, and the mean is over the objects of all.
-    criterion: any loss as a configuration names it. maps: object numbers (N, C, *space).
+    An object is a connected component of the true mask (sharing a face), y_k its pixels. Pixels of
+    the other objects are background of probability 0 for the criterion: the probability is masked,
+    not the logit. An image without an object is passed to the criterion whole. With C > 1 each
+    class but 0 is a binary problem against the rest, and the mean is over the objects of all
+    classes.
+    criterion: the specification of any loss. maps: object numbers (N, C, *space).
     Source: Kofler et al., blob loss, 2023.
     """
 
-    minimiser = "that of its criterion, each object weighing the same"
+    minimiser = "as its criterion, with the same weight for each object"
 
-    def __init__(self, *, criterion="dice", ignore_index=None):
+    def __init__(
+        self, *, criterion: str | dict[str, Any] = "dice", ignore_index: int | None = None
+    ):
         super().__init__(ignore_index=ignore_index)
         self.criterion = criterion
         self.loss = build(criterion)
 
-    def map_of(self, mask):
+    def map_of(self, mask: Bool[np.ndarray, "*space"]) -> Num[np.ndarray, "*space"]:
         return components(mask)[0]
 
-    def forward(self, logits, target, maps=None):
+    def forward(self, logits: Logits, target: Target, maps: Maps | None = None) -> Scalar:
         x, _, counts = read(logits, target, self.ignore_index)
         space = logits.shape[2:]
-        parts = self.maps_for(logits, target, maps)
+        numbers = self.maps_for(logits, target, maps)
         x = one_against_rest(wide(x)).unflatten(2, space)
-        dropped = None if counts is None else ~counts.unflatten(2, space)
+        ignored = None if counts is None else ~counts.unflatten(2, space)
         classes = range(1, x.shape[1]) if x.shape[1] > 1 else [0]
         losses = []
         for n in range(len(x)):
-            scores = []
-            for c in classes:
-                part = parts[n, c]
-                for k in part.unique().tolist()[int(bool((part == 0).any())) :]:
-                    others = (part != 0) & (part != k)
-                    others = others if dropped is None else others | dropped[n, 0]
-                    scores.append(self._score(x[n, c], part == k, others))
+            dropped = None if ignored is None else ignored[n, 0]
+            scores = [s for c in classes for s in self._scores(x[n, c], numbers[n, c], dropped)]
             if not scores:
                 none = torch.zeros(space, dtype=torch.bool, device=x.device)
-                others = none if dropped is None else dropped[n, 0]
+                others = none if dropped is None else dropped
                 scores = [self._score(x[n, c], none, others) for c in classes]
             losses.append(torch.stack(scores).mean())
         return torch.stack(losses).mean()
 
-    def _score(self, x, mask, others):
+    def _scores(self, x: Tensor, numbers: Tensor, ignored: Tensor | None) -> list[Tensor]:
+        """Return the criterion of each object of one class of an image."""
+        scores = []
+        for k in numbers.unique().tolist()[int(bool((numbers == 0).any())) :]:
+            others = (numbers != 0) & (numbers != k)
+            others = others if ignored is None else others | ignored
+            scores.append(self._score(x, numbers == k, others))
+        return scores
+
+    def _score(self, x: Tensor, mask: Tensor, others: Tensor) -> Tensor:
         # The least logit that every loss here takes: its probability is 0 in float32.
         x = x.masked_fill(others, -1e4)
         return self.loss(x[None, None], mask.to(x.dtype)[None, None])
 
 
-def one_against_rest(x):
-    """Logits z (n, C, l) such that sigmoid(z_c) is softmax(x)_c; those of one channel as they are.
+def one_against_rest(x: Float[Tensor, "n c l"]) -> Float[Tensor, "n c l"]:
+    """Return logits z with sigmoid(z_c) = softmax(x)_c; one channel is returned unchanged.
 
     z_c = x_c - log sum_{k != c} exp x_k.
+
+    >>> x = torch.tensor([[[0.0], [1.0], [2.0]]])
+    >>> torch.allclose(one_against_rest(x).sigmoid(), x.softmax(1))
+    True
     """
     if x.shape[1] == 1:
         return x

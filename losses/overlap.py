@@ -1,13 +1,31 @@
-"""Losses that measure the overlap of prediction and target.
+"""Overlap: a formula in an image's sums.
 
-Each is a formula in the sums over the pixels of an image and class (`losses._base.Sums`): what is
-predicted sum p, what is true sum y, what both share sum p y. The formula says what the loss is;
-`OverlapLoss` says, once for all, what the options mean.
+Each loss is a formula in the sums over the pixels of an image and class (`losses._sums.Sums`):
+predicted sum p, true sum y, both sum p y. The formula defines the loss; `OverlapLoss` defines the
+options of all of them.
+
+    >>> import torch
+    >>> from losses import build
+    >>> logits = torch.full((1, 1, 2, 2), 20.0)  # predicts all four pixels
+    >>> target = torch.tensor([[[1, 1], [0, 0]]])
+    >>> round(build("dice")(logits, target).item(), 4)  # 1 - 2 * 2 / (4 + 2)
+    0.3333
+    >>> round(build("jaccard")(logits, target).item(), 4)  # 1 - 2 / 4
+    0.5
 """
 
-import torch
+# ruff: noqa: D102 - methods of the interface are documented in the base class
+from __future__ import annotations
 
-from losses._base import Kernel, RegionSums, SegmentationLoss, choose, number, probability
+from collections.abc import Iterable, Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from losses._blocks import Blocks
+from losses._interface import Scalar, SegmentationLoss, choose, number, probability
+from losses._sums import RegionSums, Sums
 
 
 class OverlapLoss(SegmentationLoss):
@@ -17,30 +35,30 @@ class OverlapLoss(SegmentationLoss):
         first and scores each class once.
     smooth: added to numerator and denominator of the formula's ratio, or to the denominator alone
         (smooth_in="both", "denominator"). 0 is the formula as printed.
-    background: False leaves class 0 out of the mean; C > 1 only, and not with class_weights, where
-        a first weight of 0 says the same.
+    background: False leaves class 0 out of the mean; C > 1 only, and not with class_weights: set
+        the first weight to 0 instead.
     class_weights: C weights of the mean over classes; None weighs them equally.
-    empty: what a class without a true pixel (in the image, or batch) costs. "background": what the
-        formula says of 1 - p and 1 - y, so 0 where nothing is predicted, 1 where everything is,
-        and a gradient of about 1/(2 L) at each of L pixels. "smooth": the formula, which
-        smooth > 0 alone decides there, with next to no gradient. "skip": it is left out of the
-        mean, so that false positives there cost nothing.
-    ignore_index: see `SegmentationLoss`. An image without any pixel left is left out of the mean.
+    empty: the cost of a class without a true pixel (in the image, or batch). "background": the
+        formula of 1 - p and 1 - y, so 0 if nothing is predicted, 1 if everything is, and a
+        gradient of about 1/(2 L) at each of L pixels. "smooth": the formula, where smooth > 0
+        alone sets the value, with almost no gradient. "skip": the class is left out of the mean,
+        so false positives there cost nothing.
+    ignore_index: see `SegmentationLoss`. An image with all pixels ignored is left out of the mean.
     """
 
     terms = ("overlap", "predicted")
-    """The sums that the formula reads, beside target and count."""
+    """The sums in the formula, without target and count."""
 
     def __init__(
         self,
         *,
-        per="image",
-        smooth=0.0,
-        smooth_in="both",
-        background=True,
-        class_weights=None,
-        empty="background",
-        ignore_index=None,
+        per: str = "image",
+        smooth: float = 0.0,
+        smooth_in: str = "both",
+        background: bool = True,
+        class_weights: Sequence[float] | None = None,
+        empty: str = "background",
+        ignore_index: int | None = None,
     ):
         super().__init__(ignore_index=ignore_index)
         self.per = choose("per", per, ("image", "batch"))
@@ -55,25 +73,26 @@ class OverlapLoss(SegmentationLoss):
             if not background:
                 raise ValueError(
                     "background=False and class_weights both weigh class 0: "
-                    "leave it out by a first class weight of 0"
+                    "to leave it out, set the first class weight to 0"
                 )
         self.empty = choose("empty", empty, ("background", "smooth", "skip"))
         if empty == "smooth" and not smooth > 0:
             raise ValueError(f"empty='smooth' needs smooth above 0, got {smooth!r}")
         self.kernel = RegionSums({*self.terms, "predicted"})
 
-    def formula(self, s):
-        """The loss of each image and class, (N, C), from their sums."""
+    def formula(self, s: Sums) -> Float[Tensor, "n c"]:
+        """Return the loss of each image and class from their sums."""
         raise NotImplementedError
 
-    def ratio(self, numerator, denominator):
-        """numerator / denominator, smoothed."""
+    def ratio(self, numerator: Tensor, denominator: Tensor) -> Tensor:
+        """Return numerator / denominator, smoothed."""
         if self.smooth == 0:
             return numerator / denominator
         top = numerator + self.smooth if self.smooth_in == "both" else numerator
         return top / (denominator + self.smooth)
 
-    def reduce(self, sums):
+    def reduce(self, sums: Sums) -> Scalar:
+        """Return the loss of the batch from the sums of each image and class."""
         if self.per == "batch":
             sums = sums.map(lambda v: v.sum(0, keepdim=True))
         weights = self._weights(sums.target)
@@ -81,31 +100,33 @@ class OverlapLoss(SegmentationLoss):
             sums = sums.map(lambda v: v[:, 1:])
         empty = sums.target == 0
         if empty.is_cuda or torch.compiler.is_compiling() or empty.any():
-            sums, out = self._where_empty(sums, empty)
-            weights = (~out).to(sums.target.dtype) * (1 if weights is None else weights)
+            sums, omitted = self._where_empty(sums, empty)
+            weights = (~omitted).to(sums.target.dtype) * (1 if weights is None else weights)
         return self.combine(sums, weights, empty)
 
-    def combine(self, sums, weights, empty):
-        """The weighted mean of the formula over images and classes; weights None are all equal."""
+    def combine(
+        self, sums: Sums, weights: Float[Tensor, "_ c"] | None, empty: Bool[Tensor, "n c"]
+    ) -> Scalar:
+        """Return the weighted mean of the formula over images and classes; None weighs equally."""
         loss = self.formula(sums)
         if weights is None:
             return loss.mean()
         weights = weights.expand_as(loss)
         return (weights * loss).sum() / weights.sum().clamp_min(torch.finfo(loss.dtype).tiny)
 
-    def _where_empty(self, sums, empty):
-        """The sums as the rule of `empty` wants them, and which are left out of the mean."""
-        out = sums.count == 0
+    def _where_empty(self, sums: Sums, empty: Tensor) -> tuple[Sums, Tensor]:
+        """Return the sums by the rule of `empty`, and a mask of those to leave out of the mean."""
+        omitted = sums.count == 0
         if self.empty == "background":
             other = sums.complement()
             sums = sums.zip(other, lambda v, o: torch.where(empty, o, v))
         elif self.empty == "skip":
-            out = out | empty
-        # What is left out still passes through the formula: any sums that are finite there do.
-        return sums.map(lambda v: torch.where(out, 1.0, v)), out
+            omitted = omitted | empty
+        # Omitted entries still go through the formula; fill them with any finite value.
+        return sums.map(lambda v: torch.where(omitted, 1.0, v)), omitted
 
-    def _weights(self, like):
-        """The class weights, of the type of `like` (N, C), or None where all are equal."""
+    def _weights(self, like: Tensor) -> Tensor | None:
+        """Return the class weights, of the type of `like` (N, C), or None if all are equal."""
         classes = like.shape[1]
         if not self.background and classes == 1:
             raise ValueError("background=False needs logits of more than one channel")
@@ -113,7 +134,7 @@ class OverlapLoss(SegmentationLoss):
             return None
         if len(self.class_weights) != classes:
             raise ValueError(
-                f"class_weights must be {classes}, as many as the logits' channels, "
+                f"class_weights must be {classes}, one for each channel of the logits, "
                 f"got {len(self.class_weights)}"
             )
         return like.new_tensor(self.class_weights)
@@ -128,7 +149,7 @@ class DiceLoss(OverlapLoss):
 
     minimiser = "p = 1 where q > d/2, else 0 (d the Dice score reached)"
 
-    def formula(self, s):
+    def formula(self, s: Sums) -> Tensor:
         return 1 - self.ratio(2 * s.overlap, s.predicted + s.target)
 
 
@@ -142,21 +163,21 @@ class SquaredDiceLoss(OverlapLoss):
     terms = ("overlap", "squared")
     minimiser = "p = min(1, q/d) (d the squared Dice score reached)"
 
-    def formula(self, s):
+    def formula(self, s: Sums) -> Tensor:
         return 1 - self.ratio(2 * s.overlap, s.squared + s.target_squared)
 
 
 class ArticleDiceLoss(OverlapLoss):
     """1 - 2 sum(p y) / ((sum p)^2 + (sum y)^2)
 
-    The article's printed formula, taken literally. It is not a Dice loss: at a perfect match of n
-    foreground pixels it is 1 - 1/n, not 0, and its gradient shrinks like 1/n^2. In [0, 1].
+    The formula printed in the article, taken literally. It is not a Dice loss: at a perfect match
+    of n foreground pixels it is 1 - 1/n, not 0, and its gradient shrinks like 1/n^2. In [0, 1].
     Source: the article.
     """
 
-    minimiser = "the highest q until a volume is reached, which depends on sum q"
+    minimiser = "p = 1 at the highest q, up to a volume that depends on sum q"
 
-    def formula(self, s):
+    def formula(self, s: Sums) -> Tensor:
         return 1 - self.ratio(2 * s.overlap, s.predicted.square() + s.target.square())
 
 
@@ -170,11 +191,11 @@ class JaccardLoss(OverlapLoss):
     minimiser = "p = 1 where q > j / (1 + j), else 0 (j the Jaccard index reached)"
     alpha = beta = 1.0
 
-    def overlap(self, s):
-        """True positives, however the sums tell them."""
+    def overlap(self, s: Sums) -> Tensor:
+        """Return the true positives."""
         return s.overlap
 
-    def formula(self, s):
+    def formula(self, s: Sums) -> Tensor:
         tp = self.overlap(s)
         errors = self.alpha * (s.predicted - tp) + self.beta * (s.target - tp)
         return 1 - self.ratio(tp, tp + errors)
@@ -190,7 +211,7 @@ class TverskyLoss(JaccardLoss):
 
     minimiser = "p = 1 where q > alpha T / (1 - (1 - alpha - beta) T), else 0 (T = 1 - loss)"
 
-    def __init__(self, *, alpha=0.5, beta=0.5, **options):
+    def __init__(self, *, alpha: float = 0.5, beta: float = 0.5, **options):
         super().__init__(**options)
         self.alpha = number("alpha", alpha, 0)
         self.beta = number("beta", beta, 0)
@@ -201,18 +222,18 @@ class TverskyLoss(JaccardLoss):
 class FocalTverskyLoss(TverskyLoss):
     """L^(1 / gamma), L the Tversky loss
 
-    in [0, 1]. gamma > 1 raises the gradient where the overlap is already good; taken as
-    L (L + eps)^(1/gamma - 1), whose gradient at L = 0 is finite.
+    in [0, 1]. gamma > 1 raises the gradient where the overlap is already good. Computed as
+    L (L + eps)^(1/gamma - 1), with a finite gradient at L = 0.
     Source: Abraham and Khan, A novel focal Tversky loss function, 2019.
     """
 
     minimiser = TverskyLoss.minimiser
 
-    def __init__(self, *, alpha=0.3, beta=0.7, gamma=4 / 3, **options):
+    def __init__(self, *, alpha: float = 0.3, beta: float = 0.7, gamma: float = 4 / 3, **options):
         super().__init__(alpha=alpha, beta=beta, **options)
         self.gamma = number("gamma", gamma, above=0)
 
-    def formula(self, s):
+    def formula(self, s: Sums) -> Tensor:
         loss = super().formula(s).clamp_min(0)
         return loss * (loss + torch.finfo(loss.dtype).eps) ** (1 / self.gamma - 1)
 
@@ -220,16 +241,16 @@ class FocalTverskyLoss(TverskyLoss):
 class GeneralizedDiceLoss(OverlapLoss):
     """1 - 2 sum_c w_c sum(p y) / sum_c w_c (sum p + sum y), w_c = 1 / (sum y)^2
 
-    in [0, 1]; sums over the pixels of class c. A class without a true pixel has weight 0; where no
-    class has any, the rule of `empty` holds. With one channel the weight cancels and it is Dice.
+    in [0, 1]; sums over the pixels of class c. A class without a true pixel has weight 0; if no
+    class has one, the rule of `empty` applies. With one channel the weight cancels: Dice.
     Source: Sudre et al., Generalised Dice overlap as a deep learning loss function, 2017.
     """
 
     minimiser = "as Dice, with one d for all classes"
 
-    def combine(self, sums, weights, empty):
+    def combine(self, sums: Sums, weights: Tensor | None, empty: Tensor) -> Scalar:
         counts = torch.ones_like(sums.target) if weights is None else weights.expand_as(empty)
-        # As (least / sum y)^2: the same ratio, and no square out of range.
+        # As (least / sum y)^2: the same ratio, and the square stays in range.
         size = torch.where(empty | (counts == 0), torch.inf, sums.target)
         least = size.amin(1, keepdim=True)
         scale = torch.where(least.isinf(), 1.0, least / size).square() * counts
@@ -247,7 +268,7 @@ class LogCoshDiceLoss(DiceLoss):
     Source: Jadon, A survey of loss functions for semantic segmentation, 2020.
     """
 
-    def formula(self, s):
+    def formula(self, s: Sums) -> Tensor:
         return super().formula(s).cosh().log()
 
 
@@ -263,23 +284,23 @@ class JDTLoss(TverskyLoss):
     terms = ("distance",)
     minimiser = "p = y for a soft target; over hard targets as Tversky"
 
-    def __init__(self, *, alpha=1.0, beta=1.0, **options):
+    def __init__(self, *, alpha: float = 1.0, beta: float = 1.0, **options):
         super().__init__(alpha=alpha, beta=beta, **options)
 
-    def overlap(self, s):
+    def overlap(self, s: Sums) -> Tensor:
         return (s.predicted + s.target - s.distance) / 2
 
 
 class _PowerSums(RegionSums):
-    """`RegionSums` and those of a power of the errors; the gradient by autograd."""
+    """`RegionSums` and sums of a power of the errors; the gradient by autograd."""
 
-    fast_sums, gradient, keeps_probability = Kernel.fast_sums, Kernel.gradient, False
+    blocks = Blocks()
 
-    def __init__(self, terms, gamma):
+    def __init__(self, terms: Iterable[str], gamma: float):
         super().__init__(terms)
         self.gamma = gamma
 
-    def pixels(self, x, y):
+    def pixels(self, x: Tensor, y: Tensor) -> dict:
         p = probability(x)
         return super().pixels(x, y) | {
             "error": lambda: (p - y).abs() ** self.gamma,
@@ -291,22 +312,22 @@ class _PowerSums(RegionSums):
 class NoiseRobustDiceLoss(OverlapLoss):
     """sum |p - y|^gamma / (sum p^2 + sum y^2)
 
-    at least 0. gamma in [1, 2]: 2 is squared Dice, less bears noisy labels better, and may pass 1
-    where much is faintly predicted. squared=False divides by sum p + sum y, which keeps it in
-    [0, 1]: with gamma = 1 this is Dice on hard targets.
+    at least 0. gamma in [1, 2]: 2 is squared Dice; smaller is more robust to label noise, and can
+    exceed 1 if many pixels have a small p. squared=False divides by sum p + sum y, which keeps
+    the loss in [0, 1]; with gamma = 1 this is Dice on hard targets.
     Source: Wang et al., A noise-robust framework for COVID-19 lesions (COPLE-Net), 2020.
     """
 
-    minimiser = "gamma = 2: as squared Dice; less: nearer to 0 or 1"
+    minimiser = "gamma = 2: as squared Dice; less: closer to 0 or 1"
 
-    def __init__(self, *, gamma=1.5, squared=True, **options):
+    def __init__(self, *, gamma: float = 1.5, squared: bool = True, **options):
         super().__init__(**options)
         self.gamma = number("gamma", gamma, 1, 2)
         self.squared = choose("squared", squared, (True, False))
         terms = {"predicted", "error"} | ({"squared"} if squared else set())
         self.kernel = _PowerSums(terms, self.gamma)
 
-    def formula(self, s):
+    def formula(self, s: Sums) -> Tensor:
         size = s.squared + s.target_squared if self.squared else s.predicted + s.target
         return 1 - self.ratio(size - s.error, size)
 
@@ -314,16 +335,16 @@ class NoiseRobustDiceLoss(OverlapLoss):
 class DicePlusPlusLoss(OverlapLoss):
     """1 - 2 TP / (2 TP + sum (y (1 - p))^gamma + sum ((1 - y) p)^gamma), TP = sum p y
 
-    in [0, 1]. gamma = 1 is Dice; more forgives uncertain pixels, and calibrates.
+    in [0, 1]. gamma = 1 is Dice; a larger gamma tolerates uncertain pixels, and calibrates.
     Source: Yeung et al., Calibrating the Dice loss (DSC++), 2023.
     """
 
-    minimiser = "gamma = 1: as Dice; more: between 0 and 1"
+    minimiser = "gamma = 1: as Dice; larger: between 0 and 1"
 
-    def __init__(self, *, gamma=2.0, **options):
+    def __init__(self, *, gamma: float = 2.0, **options):
         super().__init__(**options)
         self.gamma = number("gamma", gamma, 1)
         self.kernel = _PowerSums({"overlap", "predicted", "missed", "invented"}, self.gamma)
 
-    def formula(self, s):
+    def formula(self, s: Sums) -> Tensor:
         return 1 - self.ratio(2 * s.overlap, 2 * s.overlap + s.missed + s.invented)

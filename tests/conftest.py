@@ -43,10 +43,24 @@ def write_halves(folder):
     """Twelve images of 32 pixels: what is on the left of an object is class 4, on the right 9."""
     import numpy as np
 
-    from experiments import controlled, prepared
+    from experiments.data import controlled
+    from experiments.data.writing import save_image
 
     for i in range(12):
         image, mask = controlled.scene(np.random.default_rng(i), 32, 0.2, "small")
         labels = mask * np.where(np.arange(32) < 16, 4, 9).astype(np.uint8)
-        prepared._save(folder / "images" / f"{i}.png", image)
-        prepared._save(folder / "labels" / f"{i}.png", labels)
+        save_image(folder / "images" / f"{i}.png", image)
+        save_image(folder / "labels" / f"{i}.png", labels)
+
+
+def write_folder(folder, images):
+    """Grey images of 40 pixels with an object each, as a dataset of images/ and masks/."""
+    import numpy as np
+
+    from experiments.data import controlled
+    from experiments.data.writing import save_image
+
+    for i in range(images):
+        image, mask = controlled.scene(np.random.default_rng(i), 40, 0.1, "large")
+        save_image(folder / "images" / f"{i}.png", image)
+        save_image(folder / "masks" / f"{i}.png", mask * np.uint8(255))

@@ -16,6 +16,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from experiments import datasets
+from experiments.data import controlled
 
 SIDE = 24
 
@@ -36,6 +37,17 @@ def mask(number, side=SIDE):
     out = np.zeros((side, side), np.uint8)
     out[4 : 9 + number % 5, 6:14] = 1
     return out
+
+
+def folder_of(path, n=10, colour=False, size=(40, 40)):
+    """A prepared folder of `n` generated images."""
+    for i in range(n):
+        picture, truth = controlled.scene(np.random.default_rng(i), 40, 0.1, "large")
+        picture = np.repeat(picture[..., None], 3, 2) if colour else picture
+        for part, array in (("images", picture), ("masks", truth * 255)):
+            (path / part).mkdir(exist_ok=True, parents=True)
+            Image.fromarray(array).resize(size, 0).save(path / part / f"{i}.png")
+    return path
 
 
 def busi():
@@ -66,8 +78,8 @@ def chase_db1():
             stem = f"Image_{child:02d}{eye}"
             out[f"{stem}.jpg"] = encoded(image(2 * child + i), "jpeg")
             for order in ("1st", "2nd"):
-                drawn = mask(child + (order == "2nd")) * 255
-                out[f"{stem}_{order}HO.png"] = encoded(drawn, mode="1")
+                vessels = mask(child + (order == "2nd")) * 255
+                out[f"{stem}_{order}HO.png"] = encoded(vessels, mode="1")
     return {"CHASEDB1.zip": out}
 
 
@@ -196,14 +208,14 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     """Serves a folder; cuts the first `server.cuts` answers in the middle; may know ranges."""
 
     def do_GET(self):
-        self.server.asked.append((self.path, self.headers.get("Range")))
+        self.server.requests.append((self.path, self.headers.get("Range")))
         try:
             data = Path(self.translate_path(self.path)).read_bytes()
         except OSError:
             return self.send_error(404)
         start, whole = 0, len(data)
-        if self.server.ranges and (asked := self.headers.get("Range")):
-            start = int(asked.removeprefix("bytes=").rstrip("-"))
+        if self.server.ranges and (wanted := self.headers.get("Range")):
+            start = int(wanted.removeprefix("bytes=").rstrip("-"))
             self.send_response(206)
             self.send_header("Content-Range", f"bytes {start}-{whole - 1}/{whole}")
         else:
@@ -222,13 +234,13 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 @contextmanager
 def serving(folder):
-    """A server of a folder on this machine: `address`, `asked`, `cuts`, `ranges`."""
+    """A server of a folder on this machine: `address`, `requests`, `cuts`, `ranges`."""
     folder.mkdir(parents=True, exist_ok=True)
     server = http.server.ThreadingHTTPServer(
         ("127.0.0.1", 0), functools.partial(Handler, directory=folder)
     )
     server.address = f"http://127.0.0.1:{server.server_port}"
-    server.folder, server.asked, server.cuts, server.ranges = folder, [], 0, True
+    server.folder, server.requests, server.cuts, server.ranges = folder, [], 0, True
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield server

@@ -5,7 +5,7 @@ import segmentation_models_pytorch as smp
 import torch
 from torch import optim
 
-from experiments.controlled import scene
+from experiments.data.controlled import scene
 from losses import DiceLoss
 
 

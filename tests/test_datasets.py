@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import datasets, prepared
-from experiments.fetch import fetch
-from experiments.plan import SPLITS, Study
+from experiments import datasets
+from experiments.data import prepared, writing
+from experiments.data.fetch import fetch
+from experiments.layout import SPLITS
+from experiments.plan.study import Study
 from tests import layouts
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -56,13 +58,13 @@ def test_every_dataset_conforms(name, server, tmp_path, monkeypatch, in_tmp, tin
         assert all(data.split.values())
         for stem in stems:
             assert data.mask(stem).shape == data.image(stem).shape[:2]
-        of_groups = {
+        splits_of = {
             group: {
                 s for s in SPLITS for stem in data.split[s] if data.info["groups"][stem] == group
             }
             for group in (data.info["groups"] or {}).values()
         }
-        assert all(len(sides) <= 1 for sides in of_groups.values())
+        assert all(len(sides) <= 1 for sides in splits_of.values())
         values = (
             [float(data.mask(stem).mean()) for stem in info["split"]["train"]]
             if info["split"]
@@ -70,10 +72,10 @@ def test_every_dataset_conforms(name, server, tmp_path, monkeypatch, in_tmp, tin
         )
         assert info["measured"][masks]["foreground_fraction"]["max"] >= max(values, default=0)
 
-    asked = len(server.asked)
+    requests = len(server.requests)
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
     assert fetch(name) == folder
-    assert len(server.asked) == asked
+    assert len(server.requests) == requests
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == before
     tiny["datasets"] = {name: {}}  # and it is a dataset of a study by its name alone
     assert Study(tiny).datasets[name].folder == f"data/{name}"
@@ -81,7 +83,7 @@ def test_every_dataset_conforms(name, server, tmp_path, monkeypatch, in_tmp, tin
 
 def converted(name, folder, tmp_path):
     about, samples = datasets.load(name).ABOUT, datasets.load(name).samples
-    prepared.convert(tmp_path / name, samples(folder), {"masks": about.masks})
+    writing.convert(tmp_path / name, samples(folder), {"masks": about.masks})
     return tmp_path / name
 
 
@@ -100,7 +102,7 @@ def raw(name, tmp_path, extra=()):
     return folder
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="no real images beside the checkout")
+@pytest.mark.skipif(not SHARED.is_dir(), reason="no real images next to the checkout")
 @pytest.mark.parametrize(
     ("name", "stems"),
     [
@@ -112,7 +114,7 @@ def raw(name, tmp_path, extra=()):
         ("wbc", {"001", "002"}),
     ],
 )
-def test_real_pieces_become_what_the_prepared_data_is(name, stems, tmp_path):
+def test_real_pieces_become_the_prepared_data(name, stems, tmp_path):
     lists = [
         ("splits/trainval_v1fullv2target.txt", "Misc_181\nMisc_366\n"),
         ("splits/val_v1fullv2target.txt", "Misc_366\n"),
@@ -139,8 +141,8 @@ def test_real_pieces_become_what_the_prepared_data_is(name, stems, tmp_path):
                 assert (mine == theirs).all(), (layer, stem)
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="no real images beside the checkout")
-def test_real_pieces_of_camvid_become_what_the_prepared_data_is(tmp_path):
+@pytest.mark.skipif(not SHARED.is_dir(), reason="no real images next to the checkout")
+def test_real_pieces_of_camvid_become_the_prepared_data(tmp_path):
     folder = raw("camvid", tmp_path)
     for split in ("train", "val"):  # the pieces hold two frames of the test split only
         frame = {"train": "0006R0_f01320", "val": "0016E5_07959"}[split]
@@ -159,9 +161,9 @@ def test_real_pieces_of_camvid_become_what_the_prepared_data_is(tmp_path):
     assert json.loads((own / "dataset.json").read_text())["groups"]["0001TP_008550"] == "0001TP"
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="no real images beside the checkout")
+@pytest.mark.skipif(not SHARED.is_dir(), reason="no real images next to the checkout")
 @pytest.mark.parametrize("name", ["camvid", "chase_db1", "sirst_v2", "vnc_em", "wbc"])
-def test_no_group_or_image_of_the_prepared_data_stands_on_two_sides(name):
+def test_no_group_or_image_of_the_prepared_data_is_in_two_splits(name):
     data = prepared.read(SHARED / "data" / name)
     side = {stem: split for split in SPLITS for stem in data.split[split]}
     groups = data.info["groups"] or {}
@@ -194,7 +196,7 @@ def test_groups_join_by_name_and_by_content(tmp_path):
     assert set(side) == set(contents)
 
 
-def test_own_lists_lose_what_stands_on_two_sides(tmp_path):
+def test_own_lists_lose_images_that_are_in_two_splits(tmp_path):
     contents = {"a": 0, "b": 1, "c": 2, "copy": 0, "friend": 3, "d": 4}
     own = {"train": ["a", "b", "friend", "d"], "val": ["c"], "test": ["copy"]}
     groups = {"friend": "ward", "c": "ward"}
@@ -202,7 +204,7 @@ def test_own_lists_lose_what_stands_on_two_sides(tmp_path):
     assert split == {"train": ["b", "d"], "val": ["c"], "test": ["copy"]}
 
 
-def test_split_is_of_content_and_not_of_names(tmp_path):
+def test_splits_depend_on_content_and_not_on_names(tmp_path):
     one = prepared.read(folder_of(tmp_path / "1", {f"s{i}": i for i in range(12)})).split
     other = prepared.read(folder_of(tmp_path / "2", {f"s{11 - i}": i for i in range(12)})).split
     for name in SPLITS:
@@ -229,7 +231,7 @@ SMALL = layouts.encoded(np.zeros((9, 9), np.uint8))
 @pytest.mark.parametrize(
     ("name", "change", "words"),
     [
-        ("busi", {"normal (5)_mask.png": None}, r"normal \(5\)\.png: has no mask"),
+        ("busi", {"normal (5)_mask.png": None}, r"normal \(5\)\.png: no mask"),
         ("busi", {"benign (2)_mask.png": SMALL}, r"benign_2: the mask is \(9, 9\)"),
         (
             "busi",
@@ -237,26 +239,26 @@ SMALL = layouts.encoded(np.zeros((9, 9), np.uint8))
             r"values \[7\]; allowed: 0 and 255",
         ),
         ("camvid", {"trainannot/A1_0.png": None}, r"trainannot/A1_0\.png: cannot be read"),
-        ("camvid", {"A1_0.png": layouts.encoded(ODD + 90)}, r"values \[97\] do not belong"),
+        ("camvid", {"A1_0.png": layouts.encoded(ODD + 90)}, r"values \[97\] are not allowed"),
         ("chase_db1", {"02L_2ndHO.png": None}, r"Image_02L_2ndHO\.png: cannot be read"),
         ("crackforest", {"002.mat": b"x" * 200}, r"002\.mat: no groundTruth"),
         ("drive", {"21_manual1.gif": None}, r"21_manual1\.gif: cannot be read"),
-        ("dsb2018", {"n1/masks/a.png": None, "n1/masks/b.png": None}, r"n1\.png: has no masks"),
+        ("dsb2018", {"n1/masks/a.png": None, "n1/masks/b.png": None}, r"n1\.png: no masks"),
         ("dsb2018", {"n1/masks/a.png": SMALL}, r"a\.png: the mask is \(9, 9\)"),
-        ("isic2018", {"ISIC_2_segmentation.png": None}, "no ISIC_2_segmentation"),
+        ("isic2018", {"ISIC_2_segmentation.png": None}, "no file matches ISIC_2_segmentation"),
         ("isic2018", {"ISIC_2_segmentation.png": SMALL}, r"the mask is \(9, 9\)"),
         ("kvasir_seg", {"masks/k1.jpg": None}, r"k1\.jpg: cannot be read"),
         ("kvasir_seg", {"masks/k1.jpg": b"not a picture"}, r"k1\.jpg: cannot be read"),
-        ("oxford_pet", {"trimaps/Cat_1.png": layouts.encoded(ODD)}, r"\[7\] do not belong"),
+        ("oxford_pet", {"trimaps/Cat_1.png": layouts.encoded(ODD)}, r"\[7\] are not allowed"),
         ("oxford_pet", {"trimaps/Cat_1.png": None}, r"Cat_1\.png: cannot be read"),
         ("sirst_v2", {"m1_pixels0.png": None}, r"m1_pixels0\.png: cannot be read"),
         ("sirst_v2", {"test_v1fullv2target.txt": None}, "not the dataset's layout"),
         ("vnc_em", {"synapses/03.png": SMALL}, r"masks_synapses: the mask is \(9, 9\)"),
-        ("wbc", {"002.png": layouts.encoded(ODD)}, r"002\.png: values \[7\] do not belong"),
+        ("wbc", {"002.png": layouts.encoded(ODD)}, r"002\.png: values \[7\] are not allowed"),
         ("wbc", {".bmp": None}, "not the dataset's layout"),
     ],
 )
-def test_what_does_not_belong_is_named_and_leaves_nothing(
+def test_a_file_that_does_not_fit_is_named_and_nothing_is_left(
     name, change, words, server, monkeypatch, in_tmp
 ):
     layouts.serve(server, monkeypatch, name, changed(name, change))
@@ -265,7 +267,7 @@ def test_what_does_not_belong_is_named_and_leaves_nothing(
     assert [p.name for p in Path("data").iterdir()] == ["downloads"]
 
 
-def test_masks_are_what_the_layouts_mean(server, monkeypatch, in_tmp):
+def test_masks_agree_with_the_layouts(server, monkeypatch, in_tmp):
     def mask_of(name, stem, masks="masks"):
         return prepared.read(Path("data", name), masks).mask(stem)
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from experiments import evaluate, results
-from experiments.evaluate import Truth
+from experiments.runs import evaluate, overlap
+from experiments.runs.truth import Truth
 
 MASK = np.zeros((12, 12), np.uint8)
 MASK[1:3, 1:3] = 1  # a small object of 4 pixels
@@ -41,7 +41,7 @@ def test_ignored_pixels_are_in_no_count():
     whole, part = Truth("a", MASK, ignored), Truth("a", MASK[:, 4:])
     prob = rng.random(MASK.shape)
     rows = [
-        evaluate.evaluate(p[None, None], {"a": [truth]})[0]
+        evaluate.count(p[None, None], {"a": [truth]})[0]
         for truth, p in ((whole, prob), (part, prob[:, 4:]))
     ]
     names = ("tp", "fp", "fn", "tn", "objects_small", "objects_medium", "squared_error")
@@ -90,7 +90,7 @@ def test_the_tuned_threshold_is_the_best_of_all(seed):
         return 2 * (predicted & (masks > 0)).sum() / (predicted.sum() + masks.sum())
 
     every = np.array([dice(t) for t in evaluate.THRESHOLDS])
-    assert evaluate.pooled_dice(prob, masks, evaluate.THRESHOLDS) == pytest.approx(every)
+    assert overlap.pooled_dice(prob, masks, evaluate.THRESHOLDS) == pytest.approx(every)
     assert dice(tuned(prob, masks)) == pytest.approx(every.max())
 
 
@@ -106,10 +106,10 @@ def test_among_equals_the_threshold_nearest_to_one_half_is_taken():
     assert tuned(np.zeros((1, 1, 2)), masks) == 0.5
 
 
-def test_evaluate_gives_a_row_per_image_and_threshold():
+def test_counts_are_a_row_per_image_and_threshold():
     prob = np.stack([MASK * 0.4, MASK * 0.9])[:, None]
     truths = {"foreground": [Truth("a", MASK), Truth("b", MASK)]}
-    rows = evaluate.evaluate(prob, truths, {"foreground": 0.3})
+    rows = evaluate.count(prob, truths, {"foreground": 0.3})
     assert [(r["image"], r["threshold"], r["tp"]) for r in rows] == [
         ("a", "0.5", 0),
         ("b", "0.5", 40),
@@ -123,14 +123,14 @@ PIXELS = np.array([[[[0.6, 0.3, 0.2, 0.5]], [[0.3, 0.4, 0.3, 0.5]]]])
 
 
 def test_of_several_classes_the_most_probable_is_predicted():
-    first, second = results.most_probable(PIXELS)[0, :, 0]
+    first, second = overlap.most_probable(PIXELS)[0, :, 0]
     assert first.tolist() == [True, False, False, True]  # the first of equals
     assert second.tolist() == [False, True, False, False]  # .4 of 1 is enough; .3 against .5 not
 
 
 def test_with_one_class_the_most_probable_is_above_one_half():
     prob = np.linspace(0, 1, 10_001, dtype=np.float32).reshape(1, 1, 1, -1)
-    assert np.array_equal(results.most_probable(prob), prob > 0.5)
+    assert np.array_equal(overlap.most_probable(prob), prob > 0.5)
 
 
 def test_classes_are_counted_and_tuned_one_against_the_rest():
@@ -144,7 +144,7 @@ def test_classes_are_counted_and_tuned_one_against_the_rest():
     }
     assert thresholds["road"] == 0.5
     truths = {name: [Truth("a", numbers[0] == k)] for k, name in enumerate(classes, 1)}
-    rows = evaluate.evaluate(PIXELS, truths, {"road": 0.55, "car": 0.35})
+    rows = evaluate.count(PIXELS, truths, {"road": 0.55, "car": 0.35})
     assert [(r["class"], r["threshold"], r["tp"], r["fp"], r["fn"]) for r in rows] == [
         ("road", "0.5", 1, 1, 0),
         ("car", "0.5", 1, 0, 1),

@@ -2,8 +2,6 @@
 
 import io
 import json
-import subprocess
-import sys
 import tarfile
 import zipfile
 from dataclasses import replace
@@ -13,12 +11,14 @@ import pytest
 import yaml
 
 from experiments import datasets
-from experiments import fetch as fetching
-from experiments.fetch import fetch, terms, unpack
+from experiments.data import archives
+from experiments.data import fetch as fetching
+from experiments.data.archives import unpack
+from experiments.data.fetch import download, fetch, run, run_terms, terms
+from experiments.plan.study import Study
 from tests import layouts
-from tests.layouts import pack
-from tests.test_images import folder_of
-from tests.test_workflow import copy_tree, snakemake
+from tests.layouts import folder_of, pack
+from tests.workflow import copy_tree, snakemake
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_a_mirror_comes_before_the_datasets_own_address(server, tmp_path, monkey
     layouts.serve(server, monkeypatch, "wbc")
     pack(server.folder / "wbc.zip", members_of(folder_of(tmp_path / "own"), "wbc"))
     fetch("wbc", server.address, tmp_path / "data")
-    assert [path for path, _ in server.asked] == ["/wbc.zip"]
+    assert [path for path, _ in server.requests] == ["/wbc.zip"]
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "other/evil", "own/../../evil"])
@@ -61,7 +61,7 @@ def test_members_that_leave_their_folder_are_refused(server, tmp_path, name):
     assert not list((tmp_path / "data").iterdir())
 
 
-def test_what_is_cut_off_missing_or_not_a_dataset_leaves_nothing(server, tmp_path):
+def test_archives_that_are_cut_off_missing_or_not_a_dataset_leave_nothing(server, tmp_path):
     whole = server.folder / "whole.zip"
     pack(whole, members_of(folder_of(tmp_path / "own")))
     (server.folder / "own.zip").write_bytes(whole.read_bytes()[:2000])
@@ -130,8 +130,8 @@ def test_bombs_stop_before_they_are_written(tmp_path, monkeypatch, kind):
     large, many = tmp_path / f"large.{kind}", tmp_path / f"many.{kind}"
     pack(large, {"a": b"x", "b": bytes(2**20)})
     pack(many, {str(i): b"" for i in range(50)})
-    monkeypatch.setattr(fetching, "MAX_BYTES", 2**20)
-    monkeypatch.setattr(fetching, "MAX_FILES", 40)
+    monkeypatch.setattr(archives, "MAX_BYTES", 2**20)
+    monkeypatch.setattr(archives, "MAX_FILES", 40)
     with pytest.raises(ValueError, match=r"more than .* 1048576 bytes"):
         unpack(large, tmp_path / "large")
     assert [p.name for p in (tmp_path / "large").iterdir()] == ["a"]
@@ -165,9 +165,9 @@ def test_damaged_archives_are_named(tmp_path, kind):
     "member", [{"../evil": b"x"}, {"/tmp/evil": b"x"}], ids=["parent", "absolute"]
 )
 def test_a_hostile_archive_of_a_dataset_leaves_nothing(server, monkeypatch, in_tmp, member):
-    archives = layouts.layout("oxford_pet")
-    archives["annotations.tar.gz"] |= member
-    layouts.serve(server, monkeypatch, "oxford_pet", archives)
+    members = layouts.layout("oxford_pet")
+    members["annotations.tar.gz"] |= member
+    layouts.serve(server, monkeypatch, "oxford_pet", members)
     with pytest.raises(ValueError, match="is not allowed"):
         fetch("oxford_pet")
     assert [p.name for p in Path("data").iterdir()] == ["downloads"]
@@ -179,25 +179,26 @@ def test_a_hostile_archive_of_a_dataset_leaves_nothing(server, monkeypatch, in_t
 
 @pytest.mark.parametrize("ranges", [True, False])
 def test_a_download_that_is_cut_off_goes_on(server, monkeypatch, in_tmp, ranges):
-    archives = layouts.layout("wbc")
-    next(iter(archives.values()))["filler"] = bytes(2**20)
-    layouts.serve(server, monkeypatch, "wbc", archives)
+    members = layouts.layout("wbc")
+    next(iter(members.values()))["filler"] = bytes(2**20)
+    layouts.serve(server, monkeypatch, "wbc", members)
     server.cuts, server.ranges = 2, ranges
     fetch("wbc")
-    first, *asked = [start for _, start in server.asked]
+    first, *resumed = [start for _, start in server.requests]
     assert first is None
-    second, third = (int(start.removeprefix("bytes=").rstrip("-")) for start in asked)
+    second, third = (int(start.removeprefix("bytes=").rstrip("-")) for start in resumed)
     assert 0 < second <= 2**19 + 2**14
-    assert (third > second) == ranges  # without ranges, the second answer began anew
+    assert (third > second) == ranges  # without ranges, the second answer began again
     assert json.loads(Path("data/wbc/dataset.json").read_text())["files"][0]["sha256"]
 
 
 def test_a_download_that_is_always_cut_off_ends(server, monkeypatch, in_tmp):
     layouts.serve(server, monkeypatch, "wbc")
     server.cuts, server.ranges = 99, False
-    with pytest.raises(ValueError, match=r"(?s)dataset 'wbc': cannot download.*put these in place"):
+    words = r"(?s)dataset 'wbc': cannot download.*put these files in place"
+    with pytest.raises(ValueError, match=words):
         fetch("wbc")
-    assert len(server.asked) == fetching.TRIES
+    assert len(server.requests) == fetching.TRIES
     assert not list(Path("data").rglob("*.zip*"))
 
 
@@ -218,20 +219,20 @@ def test_an_unknown_checksum_is_recorded(server, monkeypatch, in_tmp):
     assert f"sha256:{file['sha256']}" == known[0].checksum
 
 
-def test_a_file_that_is_gone_is_not_asked_for_again(server, monkeypatch, in_tmp):
+def test_a_missing_file_is_requested_once(server, monkeypatch, in_tmp):
     layouts.serve(server, monkeypatch, "wbc")
     for file in (server.folder / "wbc").iterdir():
         file.unlink()
     with pytest.raises(ValueError, match="404"):
         fetch("wbc")
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 def test_without_a_network_the_files_are_named_and_used_when_put_there(server, monkeypatch, in_tmp):
     files = layouts.serve(server, monkeypatch, "oxford_pet")
     server.shutdown()
     server.server_close()
-    with pytest.raises(ValueError, match="put these in place") as error:
+    with pytest.raises(ValueError, match="put these files in place") as error:
         fetch("oxford_pet")
     for file in files:
         assert f"data/downloads/oxford_pet/{file.name}" in str(error.value)
@@ -244,7 +245,9 @@ def test_without_a_network_the_files_are_named_and_used_when_put_there(server, m
     assert (fetch("oxford_pet") / "images" / "Cat_1.png").exists()
 
 
-def test_what_needs_a_registration_says_so_before_anything_is_fetched(server, monkeypatch, in_tmp):
+def test_a_dataset_that_requires_registration_is_refused_without_a_download(
+    server, monkeypatch, in_tmp
+):
     with pytest.raises(ValueError, match=r"registration.*register at https") as error:
         terms("drive")
     for file in datasets.load("drive").ABOUT.files:
@@ -262,7 +265,7 @@ def test_what_needs_a_registration_says_so_before_anything_is_fetched(server, mo
         put.parent.mkdir(parents=True, exist_ok=True)
         (server.folder / "drive" / file.name).rename(put)
     assert (fetch("drive") / "dataset.json").exists()
-    assert not server.asked
+    assert not server.requests
 
 
 def test_an_unknown_name_is_refused_with_the_nearest(in_tmp):
@@ -270,7 +273,7 @@ def test_an_unknown_name_is_refused_with_the_nearest(in_tmp):
         fetch("camvit")
 
 
-def test_files_of_ones_own_at_its_place_are_not_overwritten(server, monkeypatch, in_tmp):
+def test_other_files_in_its_folder_are_not_overwritten(server, monkeypatch, in_tmp):
     layouts.serve(server, monkeypatch, "wbc")
     own = in_tmp / "data" / "wbc" / "mine.txt"
     own.parent.mkdir(parents=True)
@@ -283,14 +286,37 @@ def test_files_of_ones_own_at_its_place_are_not_overwritten(server, monkeypatch,
 # The commands
 
 
-def test_the_command_refuses_all_before_it_fetches_one(in_tmp):
-    root = Path(__file__).parents[1]
-    words = [sys.executable, "-m", "experiments.fetch", "wbc", "drive"]
-    env = {"PYTHONPATH": str(root), "PATH": ""}
-    done = subprocess.run(words, capture_output=True, text=True, env=env, check=False)
-    assert done.returncode == 1
-    assert done.stderr.startswith("dicebench: dataset 'drive' (registration")
-    assert not list(in_tmp.iterdir())
+def test_a_download_refuses_all_before_it_fetches_one(server, monkeypatch, in_tmp):
+    layouts.serve(server, monkeypatch, "wbc")
+    with pytest.raises(ValueError, match=r"dataset 'drive' \(registration"):
+        download(["wbc", "drive"])
+    assert not server.requests
+    assert not list(Path("data").rglob("*"))
+
+
+def test_the_steps_fetch_the_datasets_of_a_study(server, monkeypatch, in_tmp, tiny, caplog):
+    caplog.set_level("INFO", "dicebench")
+    layouts.serve(server, monkeypatch, "wbc")
+    tiny["datasets"] = {"wbc": {}, "other": {"source": "wbc", "target": "nucleus"}}
+    study = Study(tiny)
+    run_terms(study)
+    assert caplog.text.count("licence: GPL-3.0") == 1
+    assert not server.requests
+    run(study, "wbc")
+    assert "fetched data/wbc" in caplog.text
+    tiny["datasets"]["drive"] = {}
+    with pytest.raises(ValueError, match="register at"):
+        run_terms(Study(tiny))
+
+
+def test_the_steps_use_the_mirror_of_a_study(server, in_tmp, tiny, caplog):
+    caplog.set_level("INFO", "dicebench")
+    pack(server.folder / "wbc.zip", members_of(folder_of(in_tmp / "own"), "wbc"))
+    study = Study({**tiny, "datasets": {"wbc": {}}, "mirror": server.address})
+    run_terms(study)
+    assert "licence" not in caplog.text
+    run(study)
+    assert [path for path, _ in server.requests] == ["/wbc.zip"]
 
 
 def test_snakemake_fetch_gets_the_datasets_of_a_study_once(server, tmp_path, tiny):
@@ -300,17 +326,17 @@ def test_snakemake_fetch_gets_the_datasets_of_a_study_once(server, tmp_path, tin
         pack(server.folder / f"{name}.zip", members_of(folder_of(tmp_path / "own"), name))
     (folder / "study.yaml").write_text(yaml.safe_dump(tiny))
     snakemake(folder, "fetch", "--config", f"mirror={server.address}")
-    assert sorted(path for path, _ in server.asked) == ["/one.zip", "/two.zip"]
+    assert sorted(path for path, _ in server.requests) == ["/one.zip", "/two.zip"]
     assert {p.name for p in (folder / "data").iterdir()} == {"one", "two"}
     assert not (folder / "results" / "tiny" / "data").exists()
-    said = snakemake(folder, "fetch", "--config", f"mirror={server.address}")
-    assert "Nothing to be done" in said
+    printed = snakemake(folder, "fetch", "--config", f"mirror={server.address}")
+    assert "Nothing to be done" in printed
 
 
-def test_snakemake_fetch_says_terms_before_anything_is_fetched(tmp_path, tiny):
+def test_snakemake_fetch_prints_terms_before_a_download(tmp_path, tiny):
     folder = copy_tree(tmp_path)
     tiny["datasets"] = {"drive": {}, "wbc": {}}
     (folder / "study.yaml").write_text(yaml.safe_dump(tiny))
-    said = snakemake(folder, "fetch", ok=False)
-    assert "register at https://drive.grand-challenge.org/" in said
+    printed = snakemake(folder, "fetch", ok=False)
+    assert "register at https://drive.grand-challenge.org/" in printed
     assert not (folder / "data").exists()

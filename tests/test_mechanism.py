@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments import mechanism
+from experiments.runs import mechanism
 
 N = mechanism.SIDE**2
 
@@ -67,11 +67,16 @@ def test_a_disk_is_the_sharper_the_more_of_the_pull_lies_at_its_boundary(measure
 
 def test_a_loss_that_cannot_be_measured_has_empty_values():
     rows = mechanism.measure({"raises": {"use": "tests.user_losses:Raises"}})
-    assert set(rows["quantity"]) == set(mechanism.QUANTITIES)
+    assert set(rows["quantity"]) == set(mechanism.MEASURES)
     assert rows["value"].isna().all()
 
 
+def test_every_quantity_is_defined_by_its_docstring():
+    for function in mechanism.MEASURES.values():
+        assert "x: " in function.__doc__
+
+
 def test_maps_are_shares_of_the_whole():
-    found = mechanism.maps({"dice": "dice", "cross_entropy": "cross_entropy"})
+    maps = mechanism.maps({"dice": "dice", "cross_entropy": "cross_entropy"})
     for name in ("loss dice", "loss cross_entropy"):
-        assert found[name].sum() == pytest.approx(1)
+        assert maps[name].sum() == pytest.approx(1)

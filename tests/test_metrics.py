@@ -1,4 +1,4 @@
-"""Scores against MONAI, torchmetrics and scikit-learn, on masks that are drawn at random."""
+"""Scores against MONAI, torchmetrics and scikit-learn, on random masks."""
 
 import numpy as np
 import pandas as pd
@@ -6,9 +6,14 @@ import pytest
 import torch
 from scipy import ndimage
 
-from analysis import metrics, tuning
-from experiments import evaluate, results
-from experiments.results import BAND, TOLERANCE
+from analysis.scores import metrics, tuning
+from experiments.runs import evaluate
+from experiments.runs import table as runs
+from experiments.runs.records import BAND, TOLERANCE
+from experiments.runs.truth import Truth
+from tests.tables import row
+
+KEY = {"dataset": "d", "stress": "none", "loss": "dice", "learning_rate": 1e-3, "seed": 0}
 
 
 def blobs(rng, share, side=32):
@@ -23,7 +28,7 @@ def case(request):
     true = blobs(rng, 0.2)
     prob = np.clip(0.6 * true + rng.normal(0.2, 0.15, true.shape), 0, 1)
     prob = ndimage.gaussian_filter(prob, 0.7)
-    table = pd.DataFrame(evaluate.evaluate(prob[None, None], {"a": [evaluate.Truth("a", true)]}))
+    table = pd.DataFrame(evaluate.count(prob[None, None], {"a": [Truth("a", true)]}))
     scored = metrics.scores(table.assign(status="ok")).iloc[0]
     y, p = (torch.from_numpy(m)[None, None].float() for m in (true, prob > 0.5))
     return scored, y, p, prob
@@ -74,12 +79,10 @@ def test_brier_and_calibration_agree_with_the_libraries(case):
     scored, y, _, prob = case
     true = y.numpy().ravel() > 0
     assert scored["score_brier"] == pytest.approx(brier_score_loss(true, prob.ravel()))
-    bins = evaluate.calibration(
-        prob[None, None], {"a": [evaluate.Truth("a", true.reshape(32, 32))]}
-    )
+    bins = evaluate.calibration(prob[None, None], {"a": [Truth("a", true.reshape(32, 32))]})
     record = {
         "status": "ok",
-        "run": {"dataset": "d", "stress": {}, "loss": "dice", "learning_rate": 1e-3, "seed": 0},
+        "key": KEY,
         "curve": [],
         "calibration": bins,
     }
@@ -95,7 +98,7 @@ def test_a_miss_is_a_miss_in_surface_scores():
     nothing = np.zeros(true.shape)
 
     def scored(prob, mask):
-        rows = evaluate.evaluate(prob[None, None], {"a": [evaluate.Truth("a", mask)]})
+        rows = evaluate.count(prob[None, None], {"a": [Truth("a", mask)]})
         return metrics.scores(pd.DataFrame(rows).assign(status="ok")).iloc[0]
 
     missed = scored(nothing, true)
@@ -113,7 +116,7 @@ def test_a_miss_is_a_miss_in_surface_scores():
     assert perfect["score_hd95"] == perfect["score_brier"] == 0
 
 
-def test_noise_that_is_reproduced_is_told_from_plain_mistakes():
+def test_reproduced_noise_is_separate_from_plain_mistakes():
     clean = np.array([[[0, 0, 0, 0, 1, 1, 1, 1]]])
     labels = np.array([[[1, 1, 0, 0, 0, 1, 1, 1]]])
     prob = np.array([[[0.9, 0.1, 0.9, 0.1, 0.1, 0.9, 0.9, 0.9]]])
@@ -132,17 +135,17 @@ def test_noise_that_is_reproduced_is_told_from_plain_mistakes():
     }
     record = {
         "status": "ok",
-        "run": {"dataset": "d", "stress": {}, "loss": "dice", "learning_rate": 1e-3, "seed": 0},
+        "key": KEY,
         "curve": [{"step": 5, "val_dice": 0.05}, {"step": 10, "val_dice": 0.3}],
         "calibration": evaluate.calibration(
-            prob[:, None], {"a": [evaluate.Truth("a", mask) for mask in clean]}
+            prob[:, None], {"a": [Truth("a", mask) for mask in clean]}
         ),
         "noise": counted,
     }
-    row = metrics.of_runs([record]).iloc[0]
-    assert row["noise_background"] == 0
-    assert row["noise_foreground"] == 1
-    assert row["found"] == 10
+    whole = metrics.of_runs([record]).iloc[0]
+    assert whole["noise_background"] == 0
+    assert whole["noise_foreground"] == 1
+    assert whole["first_step"] == 10
 
 
 def test_an_images_score_is_the_mean_over_its_classes():
@@ -151,10 +154,9 @@ def test_an_images_score_is_the_mean_over_its_classes():
         {"a": (10, 0, 0, 90), "b": (10, 30, 0, 60)},
         {"a": (10, 20, 0, 70), "b": (0, 5, 0, 95)},
     )
-    run = {"dataset": "d", "stress": "none", "loss": "dice", "learning_rate": 1e-3, "seed": 0}
     rows = [
-        dict.fromkeys(results.NUMERIC, 0)
-        | run
+        dict.fromkeys(runs.NUMERIC, 0)
+        | KEY
         | {
             "status": "ok",
             "image": image,
@@ -167,7 +169,7 @@ def test_an_images_score_is_the_mean_over_its_classes():
         for image, classes in zip("xy", counts, strict=True)
         for name, values in classes.items()
     ]
-    table = results.check_table(pd.DataFrame(rows)[list(results.COLUMNS)], "test")
+    table = runs.check_table(pd.DataFrame(rows)[list(runs.COLUMNS)], "test")
     scored = metrics.scores(table)
     assert scored["score_dice"].tolist() == pytest.approx([(1 + 0.4) / 2, 0.5])
     each = metrics.scores(table, by_class=True)
@@ -182,3 +184,43 @@ def test_an_images_score_is_the_mean_over_its_classes():
     assert metrics.scores(absent)["score_dice"].tolist() == [0, 0]
     none = table.assign(tp=0, fp=0, fn=table["tp"] + table["fn"], tn=table["tn"] + table["fp"])
     assert metrics.collapsed(none)["nothing"].all()
+
+
+def test_scores_by_hand():
+    table = row(tp=6, fp=2, fn=4, band_tp=1, band_fp=1, objects_small=4, hits_small=1)
+    assert metrics.dice(table)[0] == pytest.approx(12 / 18)
+    assert metrics.dice(table, "band_")[0] == pytest.approx(2 / 3)
+    assert metrics.recall(table, "small")[0] == 0.25
+    assert np.isnan(metrics.recall(table, "large")[0])
+    assert metrics.area_ratio(table)[0] == 0.8
+
+
+def test_empty_masks_are_neither_0_nor_1_by_accident():
+    assert np.isnan(metrics.dice(row(tn=9))[0])
+    assert metrics.dice(row(fp=1, tn=8))[0] == 0
+    assert metrics.dice(row(fn=1, tn=8))[0] == 0
+    assert np.isnan(metrics.area_ratio(row(fp=3))[0])
+
+
+def test_every_score_is_in_its_bounds():
+    rng = np.random.default_rng(0)
+    for metric in metrics.METRICS.values():
+        table = pd.concat([row(**random_counts(rng)) for _ in range(50)])
+        values = metric.function(table.assign(hd95=1.0, squared_error=0.5)).dropna()
+        assert len(values)
+        assert values.between(*metric.bounds).all(), metric.label
+    columns = [metric.column for metric in metrics.METRICS.values() if metric.column]
+    assert len(set(columns)) == len(columns)
+
+
+def random_counts(rng):
+    counts = {name: int(rng.integers(0, 9)) for name in runs.NUMERIC}
+    for part, whole in (
+        *((f"hits_{size}", f"objects_{size}") for size in ("small", "medium", "large")),
+        ("false_objects", "predicted_objects"),
+        ("surface_true_near", "surface_true"),
+        ("surface_predicted_near", "surface_predicted"),
+        ("inner_both", "inner_either"),
+    ):
+        counts[part] = min(counts[part], counts[whole])
+    return counts

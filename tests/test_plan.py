@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from experiments.config import ConfigError
-from experiments.plan import Study, stable_seed, stress_name
+from experiments.errors import ConfigError
+from experiments.plan.config import schema
+from experiments.plan.reading import refuse_duplicates
+from experiments.plan.seeds import stable_seed
+from experiments.plan.study import Study
 
 ROOT = Path(__file__).parents[1]
 
@@ -16,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 def test_the_quick_study_trains_at_least_150_models_and_shares_cells():
     study = Study(yaml.safe_load((ROOT / "config.yaml").read_text()))
     assert study.name == "quick"
-    levels = sum(len(e["controlled"]) for e in study.experiments.values())
+    levels = sum(len(e.levels["controlled"]) for e in study.experiments.values())
     cells = len(study.stresses("controlled"))
     assert (levels, cells) == (15, 11)  # four levels are the same cell as another experiment's
     assert len(study.runs) == cells * len(study.losses) * len(study.seeds) >= 150
@@ -49,7 +52,7 @@ def test_the_check_is_made_again_where_models_have_other_outputs(tiny):
     tiny["datasets"] = {"wbc": {"classes": {"cell": "masks", "nucleus": "nucleus"}}}
     two = Study(tiny)
     assert (one.class_counts, two.class_counts) == ([1], [2])
-    assert one.checked != two.checked
+    assert one.check_fingerprint != two.check_fingerprint
 
 
 def test_a_cell_does_not_know_its_loss(tiny):
@@ -59,7 +62,7 @@ def test_a_cell_does_not_know_its_loss(tiny):
 
 
 def test_seeds_are_the_same_in_every_process():
-    code = "from experiments.plan import stable_seed; print(stable_seed('order', 'a', 'none', 0))"
+    code = "from experiments.plan.seeds import stable_seed as s; print(s('order', 'a', 'none', 0))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert int(out.stdout) == stable_seed("order", "a", "none", 0)
     assert stable_seed("order", "a", "none", 0) != stable_seed("order", "a", "none", 1)
@@ -70,7 +73,7 @@ def test_seeds_are_the_same_in_every_process():
     [
         ({"losess": {}}, ["losess", "did you mean 'losses'"]),
         ({"study": "a/b"}, ["study", "'a/b'", "letters"]),
-        ({"seeds": [0, 0]}, ["seeds", "0", "more than once"]),
+        ({"seeds": [0, 0]}, ["seeds", "duplicate value 0"]),
         ({"seeds": ["a"]}, ["seeds", "'a'", "whole number"]),
         ({"seeds": []}, ["seeds", "at least one"]),
         ({"seeds": [True]}, ["seeds", "True", "whole number"]),
@@ -108,17 +111,20 @@ def test_seeds_are_the_same_in_every_process():
         ),
         (
             {"datasets": {"wbc": {"classes": [8], "target": "nucleus"}}},
-            ["wbc.target", "'nucleus'", "beside 'classes'"],
+            ["wbc.target", "'nucleus'", "next to 'classes'"],
         ),
         ({"datasets": {"x": {"folder": "/no/such/folder"}}}, ["datasets.x", "/no/such/folder"]),
         ({"training": {"steps": 0}}, ["training.steps", "0", "at least 1"]),
         ({"training": {"steps": 2.5}}, ["training.steps", "2.5", "whole number"]),
         ({"training": {"learning_rate": 0}}, ["training.learning_rate", "above 0"]),
-        ({"training": {"optimizer": "sgd"}}, ["training", "'optimizer'", "learning_rate"]),
+        (
+            {"training": {"optimiser": "sgd"}},
+            ["training", "'optimiser'", "did you mean 'optimizer'"],
+        ),
         ({"training": {"augment": "yes"}}, ["training.augment", "'yes'"]),
         ({"experiments": {"e": {"knob": "flip", "values": [0]}}}, ["e.knob", "'flips'"]),
         ({"experiments": {"e": {"knob": "flips", "values": [0.6]}}}, ["0.6", "below 0.5"]),
-        ({"experiments": {"e": {"knob": "flips", "values": [0, 0]}}}, ["more than once"]),
+        ({"experiments": {"e": {"knob": "flips", "values": [0, 0]}}}, ["duplicate value 0"]),
         ({"experiments": {"e": {"levels": {"a": {}, "b": {}}}}}, ["same cell"]),
         ({"experiments": {"e": {"levels": {"a": {"size": "tiny"}}}}}, ["'tiny'", "large, small"]),
         ({"experiments": {"e": {"levels": {}, "knob": "flips"}}}, ["either"]),
@@ -128,12 +134,12 @@ def test_seeds_are_the_same_in_every_process():
             {"experiments": {"e": {"levels": {"a": {"fraction": "natural"}}}}},
             ["a.fraction", "natural"],
         ),
-        ({"experiments": {"e": {"levels": {"a": {"shift": "2"}}}}}, ["a.shift", "'2'"]),
+        ({"experiments": {"e": {"levels": {"a": {"shift": "x"}}}}}, ["a.shift", "'x'"]),
         ({"experiments": {"e": {"levels": {"a": {"overdraw": -40}}}}}, ["overdraw", "-40"]),
         ({"experiments": {"e": {"levels": {"a": {"observer": "x"}}}}}, ["observer", "controlled"]),
         (
             {"experiments": {"e": {"levels": {"a": {"flips": 0.1, "flips_background": 0.1}}}}},
-            ["flips_background", "beside 'flips'"],
+            ["flips_background", "next to 'flips'"],
         ),
     ],
 )
@@ -161,16 +167,16 @@ def test_a_public_dataset_is_fetched_unless_a_mirror_holds_it(tiny, in_tmp):
     tiny["datasets"] = {"wbc": {}, "nuclei": {"source": "wbc", "target": "nucleus"}}
     study = Study(tiny)
     assert study.fetched == ["wbc"]
-    assert study.source_files(study.datasets["nuclei"]) == ["data/wbc/dataset.json"]
+    assert study.datasets["nuclei"].input_files([]) == []
     for part in ("images", "masks", "masks_nucleus"):
         (in_tmp / "mirror" / "wbc" / part).mkdir(parents=True)
         (in_tmp / "mirror" / "wbc" / part / "a.png").touch()
     assert Study(tiny | {"mirror": "mirror"}).fetched == []
     (in_tmp / "empty").mkdir()
     assert Study(tiny | {"mirror": "empty"}).fetched == ["wbc"]
-    assert study.fetch_options == []
+    assert study.mirror_address is None
     url = "http://localhost"
-    assert Study(tiny | {"mirror": url}).fetch_options == ["--mirror", url]
+    assert Study(tiny | {"mirror": url}).mirror_address == url
     (in_tmp / "mirror").rename(in_tmp / "data")  # a folder of one's own is never fetched
     own = {"datasets": {"wbc": {"folder": "data/wbc"}}}
     assert Study(tiny | own).fetched == []
@@ -193,23 +199,65 @@ def test_each_dataset_can_have_its_own_values(tiny):
     tiny["experiments"] = {
         "noise": {"knob": "flips", "values": {"controlled": [0, 0.1], "more": [0, 0.4]}}
     }
-    levels = Study(tiny).experiments["noise"]
-    assert [stress_name(level.stress) for level in levels["more"]] == ["none", "flips-0.4"]
+    levels = Study(tiny).experiments["noise"].levels
+    assert [level.stress.name for level in levels["more"]] == ["none", "flips-0.4"]
     del tiny["experiments"]["noise"]["values"]["more"]
     with pytest.raises(ConfigError, match="'more' is missing"):
         Study(tiny)
 
 
 @pytest.mark.parametrize("job_per", ["dataset", "loss", "seed"])
-def test_chunks_hold_every_run_once(tiny, job_per):
+def test_jobs_hold_every_run_once(tiny, job_per):
     study = Study({**tiny, "job_per": job_per})
-    runs = [run for chunk in study.chunks.values() for run in chunk.runs]
-    assert len(runs) == len(set(runs)) == len(study.runs)
+    runs = [run for job in study.jobs.values() for run in job.runs]
+    assert len(runs) == len({run.path for run in runs}) == len(study.runs)
 
 
-def test_the_plan_needs_the_standard_library_only():
+def test_every_problem_is_reported_at_once(tiny):
+    tiny["datasets"]["wbd"] = {}
+    tiny |= {"seeds": [0, 0], "losess": {}, "training": {"steps": 0}}
+    tiny["experiments"]["noise"]["values"] = [0, 0.6]
+    with pytest.raises(ConfigError) as error:
+        Study(tiny)
+    places = [problem.partition(":")[0] for problem in error.value.problems]
+    expected = {"seeds", "unknown setting 'losess' (did you mean 'losses'?); allowed"}
+    expected |= {"training.steps", "datasets.wbd", "experiments.noise.values"}
+    assert set(places) == expected
+    assert len(places) == len(expected)
+
+
+@pytest.mark.parametrize("path", [ROOT / "config.yaml", *sorted((ROOT / "configs").glob("*.yaml"))])
+def test_every_configuration_fits_the_schema(path):
+    jsonschema = pytest.importorskip("jsonschema")
+    config = yaml.safe_load(path.read_text())
+    if "datasets" not in config:  # a change of the quick study
+        config = yaml.safe_load((ROOT / "config.yaml").read_text()) | config
+    jsonschema.validate(config, schema())
+    wrong = config | {"training": {"stepz": 1}}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(wrong, schema())
+
+
+def test_duplicate_keys_are_refused(tmp_path):
+    path = tmp_path / "twice.yaml"
+    path.write_text("losses:\n  dice: {}\n  focal: {}\n  dice: {smooth: 1}\n")
+    with pytest.raises(ConfigError, match=r"twice\.yaml: duplicate key 'dice'"):
+        refuse_duplicates(path)
+    refuse_duplicates(ROOT / "config.yaml")
+
+
+def test_numbers_may_be_texts_and_seeds_a_count(tiny):
+    tiny["training"] |= {"learning_rate": "1e-3", "steps": "6"}
+    tiny["experiments"]["noise"]["values"] = ["0", "3e-1"]
+    study = Study(tiny | {"seeds": "2", "image_size": "32"})
+    assert (study.training.learning_rate, study.training.steps) == (0.001, 6)
+    assert (study.seeds, study.image_size) == ([0, 1], 32)
+    assert [v.value for v in study.experiments["noise"].levels["controlled"]] == [0, 0.3]
+
+
+def test_the_plan_loads_no_heavy_library():
     code = (
-        "import sys; import experiments.plan; "
+        "import sys; import experiments.plan.study; "
         "bad = {'torch', 'numpy', 'pandas', 'scipy'} & set(sys.modules); assert not bad, bad"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

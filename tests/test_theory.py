@@ -8,36 +8,37 @@ from scipy.optimize import minimize
 from analysis import theory
 from losses import build
 
-SCORES = {
-    "dice": lambda p, of: 2 * of.w @ (p * of.q) / (of.w @ p + of.g),
-    "squared_dice": lambda p, of: 2 * of.w @ (p * of.q) / (of.w @ p**2 + of.g),
-    "article_dice": lambda p, of: 2 * of.w @ (p * of.q) / ((of.w @ p) ** 2 + of.g**2),
-    "cross_entropy": lambda p, of: (
-        of.w @ (of.q * np.log(p.clip(1e-12)) + (1 - of.q) * np.log((1 - p).clip(1e-12)))
-    ),
-}
 RATES = (0.05, 0.1, 0.2, 0.3, 0.4)
 
 
-def best(loss, of):
+def score(loss, p, pixels):
+    """The score that a loss maximises, from its formula."""
+    q, w, g = pixels.q, pixels.w, pixels.g
+    if loss == "cross_entropy":
+        return w @ (q * np.log(p.clip(1e-12)) + (1 - q) * np.log((1 - p).clip(1e-12)))
+    size = {"dice": w @ p, "squared_dice": w @ p**2, "article_dice": (w @ p) ** 2 + g**2 - g}
+    return 2 * w @ (p * q) / (size[loss] + g)
+
+
+def best(loss, pixels):
     """The greatest score over predictions, from several starts."""
-    starts = np.random.default_rng(0).uniform(0.05, 0.95, (12, len(of.q)))
-    corners = np.tril(np.ones((len(of.q), len(of.q)))).clip(0.02, 0.98)
-    found = [
-        minimize(lambda p: -SCORES[loss](p, of), s, bounds=[(0, 1)] * len(s), method="L-BFGS-B")
+    starts = np.random.default_rng(0).uniform(0.05, 0.95, (12, len(pixels.q)))
+    corners = np.tril(np.ones((len(pixels.q), len(pixels.q)))).clip(0.02, 0.98)
+    results = [
+        minimize(lambda p: -score(loss, p, pixels), s, bounds=[(0, 1)] * len(s), method="L-BFGS-B")
         for s in (*starts, *corners)
     ]
-    return min(found, key=lambda r: r.fun)
+    return min(results, key=lambda r: r.fun)
 
 
 @pytest.mark.parametrize("loss", theory.MINIMISERS)
 @pytest.mark.parametrize("e", RATES)
 @pytest.mark.parametrize("f", [0.003, 0.06, 0.3])
 def test_minimisers_under_flips_agree_with_direct_minimisation(loss, f, e):
-    of = theory.flipped(f, e)
-    direct = best(loss, of)
-    p = theory.MINIMISERS[loss](of)
-    assert SCORES[loss](p, of) >= -direct.fun - 1e-7
+    pixels = theory.flipped(f, e)
+    direct = best(loss, pixels)
+    p = theory.MINIMISERS[loss](pixels)
+    assert score(loss, p, pixels) >= -direct.fun - 1e-7
     assert p == pytest.approx(direct.x, abs=0.01)
 
 
@@ -45,17 +46,17 @@ def test_minimisers_under_flips_agree_with_direct_minimisation(loss, f, e):
 @pytest.mark.parametrize("seed", range(5))
 def test_minimisers_of_many_groups_agree_with_direct_minimisation(loss, seed):
     rng = np.random.default_rng(seed)
-    of = theory.groups(rng.uniform(0.01, 0.99, 6), rng.uniform(0.1, 1, 6))
-    assert SCORES[loss](theory.MINIMISERS[loss](of), of) >= -best(loss, of).fun - 1e-6
+    pixels = theory.grouped(rng.uniform(0.01, 0.99, 6), rng.uniform(0.1, 1, 6))
+    assert score(loss, theory.MINIMISERS[loss](pixels), pixels) >= -best(loss, pixels).fun - 1e-6
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_dice_puts_its_threshold_at_half_the_score_it_reaches(seed):
     rng = np.random.default_rng(seed)
-    of = theory.groups(rng.uniform(0, 1, 200), np.ones(200))
-    p = theory.dice(of)
-    d = theory.dice_score(of, p)
-    assert np.array_equal(p > 0, of.q > d / 2)
+    pixels = theory.grouped(rng.uniform(0, 1, 200), np.ones(200))
+    p = theory.dice(pixels)
+    d = score("dice", p, pixels)
+    assert np.array_equal(p > 0, pixels.q > d / 2)
 
 
 @pytest.mark.parametrize("loss", theory.MINIMISERS)
@@ -102,7 +103,7 @@ def test_known_minimisers():
         (0.2, 1, 0.361, 0.06),
         (0.3, 1, 0.508, 0.21),
     ):
-        of = theory.flipped(0.06, e)
-        assert theory.dice(of)[1] == dice
-        assert theory.squared_dice(of) == pytest.approx([1, squared], abs=2e-3)
-        assert theory.article(of) == pytest.approx([1, article], abs=6e-3)
+        pixels = theory.flipped(0.06, e)
+        assert theory.dice(pixels)[1] == dice
+        assert theory.squared_dice(pixels) == pytest.approx([1, squared], abs=2e-3)
+        assert theory.article(pixels) == pytest.approx([1, article], abs=6e-3)

@@ -1,4 +1,4 @@
-"""Losses such as a user would bring: one that works, and some that do not."""
+"""Custom losses as a user would write them: one that works, and some that fail."""
 
 import torch
 from torch import nn
@@ -14,7 +14,7 @@ class MyLoss(nn.Module):
 
 
 class TurnsNaN(nn.Module):
-    """Not a number from its fourth call on."""
+    """NaN from its fourth call."""
 
     def __init__(self):
         super().__init__()

@@ -1,55 +1,119 @@
-"""The claims, a file each: the docstring is the claim, CLAIM says how it is measured."""
+"""The claims, one file each: the docstring is the claim, CLAIM tells how it is measured.
+
+A file of this package is a claim: to add one, add a file with a docstring and a CLAIM.
+"""
+
+from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
+import pkgutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from experiments.plan.study import Level
 
 REFERENCE = "cross_entropy"
-"""What a loss is held against."""
-NAMES = ("definition", "imbalance", "boundary", "object_size", "noise", "threshold")
+"""The loss that every other loss is compared with."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One panel of a mechanism's figure: a quantity against its x, one line per loss.
+
+    ylim: range of the y axis, widened to include all values. line: a grey line at a value of an
+    axis, ("x", 0.0) or ("y", 1.0).
+    """
+
+    quantity: str
+    x_label: str
+    y_label: str
+    log_x: bool = False
+    log_y: bool = False
+    ylim: tuple[float, float] | None = None
+    line: tuple[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class Mechanism:
+    """How a claim is measured without training, on constructed predictions.
+
+    The estimate is `sign` times the `quantity` (of `experiments.runs.mechanism`) of the loss at
+    the x that is nearest to `x`; minus that of the reference loss if `against`. The claim is that
+    the estimate is at least `smallest`. condition: the constructed case, in words. says: the
+    estimate in words. panels, caption: the figure; a function makes the caption of the measured
+    table.
+    """
+
+    quantity: str
+    x: float
+    unit: str
+    condition: str
+    smallest: float
+    says: str
+    sign: int = 1
+    against: bool = True
+    panels: tuple[Panel, ...] = ()
+    caption: str | Callable[[pd.DataFrame], str] = ""
 
 
 @dataclass(frozen=True)
 class Claim:
     """How a claim becomes a number.
 
-    Trained levels (controlled, field): estimate = sign * sum over levels of
-    weight * mean(metric of the loss - metric of cross-entropy), counted so that the claim says it
-    is at least `smallest`. Mechanism: a quantity of `analysis.mechanism`, counted alike, and
-    `mechanism_smallest`.
+    On trained models the estimate is sign * sum over levels of weight * mean(metric of the loss -
+    metric of the reference loss). The claim is that the estimate is at least `smallest`.
+
+    weights: function of the levels that returns [(weight, level)], empty if the levels cannot
+    answer. also: second metric in the experiment's figure. against_tuned: the reference loss is
+    always at its tuned threshold. about: the loss that the claim is about. figure: figure module
+    that is shown instead of the experiment's figures. order: place among the claims. words: the
+    file's docstring.
     """
 
     title: str
+    order: int
     smallest: float | None = None
     unit: str = ""
     says: str = ""
     experiment: str | None = None
     metric: str = "dice"
     also: str = "area_ratio"
-    weights: Callable = None
-    """levels -> [(weight, level)]; empty where the experiment cannot answer."""
+    weights: Callable[[Sequence[Level]], list[tuple[float, Level]]] | None = None
     sign: int = 1
     against_tuned: bool = False
-    """Whether cross-entropy is taken at its tuned threshold whatever the loss's is."""
-    mechanism_smallest: float | None = None
-    mechanism_sign: int = 1
-    mechanism_says: str = ""
     about: str = "dice"
-    """The loss that the claim is about."""
+    figure: str | None = None
+    mechanism: Mechanism | None = None
+    words: str = ""
 
 
-def load():
-    """name -> (Claim, the claim in words)."""
-    modules = {name: importlib.import_module(f"analysis.claims.{name}") for name in NAMES}
-    return {name: (module.CLAIM, module.__doc__.strip()) for name, module in modules.items()}
+def load() -> dict[str, Claim]:
+    """Return all claims by file name, in their order.
+
+    >>> list(load())[:2]
+    ['definition', 'imbalance']
+    """
+    claims = {}
+    for file in pkgutil.iter_modules(__path__):
+        module = importlib.import_module(f"{__name__}.{file.name}")
+        claims[file.name] = replace(module.CLAIM, words=module.__doc__.strip())
+    return dict(sorted(claims.items(), key=lambda item: item[1].order))
 
 
-def ends(levels):
-    """The levels with the least and the greatest value, or nothing where there are not two."""
+def ends(levels: Sequence[Level]) -> tuple[Level, Level] | None:
+    """Return the levels with the least and the greatest value, None if fewer than two have one."""
     numeric = sorted((level for level in levels if level.value is not None), key=lambda v: v.value)
     return (numeric[0], numeric[-1]) if len(numeric) > 1 else None
 
 
-def evenly(levels):
-    """Every level, of equal weight."""
+def evenly(levels: Sequence[Level]) -> list[tuple[float, Level]]:
+    """Return every level with the same weight.
+
+    >>> evenly(["a", "b"])
+    [(0.5, 'a'), (0.5, 'b')]
+    """
     return [(1 / len(levels), level) for level in levels]

@@ -1,26 +1,56 @@
 """Dice loss is robust to class imbalance; cross-entropy alone tends to call every pixel background.
 
 Measured as the Dice score that cross-entropy loses from the largest foreground fraction to the
-smallest, less what the loss loses. The reason given, that background dominates the
-cross-entropy, is measured as the share of the gradient that foreground gets.
+smallest, minus the Dice score that the loss loses. The article's reason is that background
+dominates the cross-entropy. It is measured as foreground's share of the gradient.
 """
 
-from analysis.claims import Claim, ends
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from analysis.claims import Claim, Mechanism, Panel, ends
+
+if TYPE_CHECKING:
+    from experiments.plan.study import Level
 
 
-def weights(levels):
-    found = ends(levels)
-    return [(1, found[0]), (-1, found[1])] if found else []
+def weights(levels: Sequence[Level]) -> list[tuple[float, Level]]:
+    """Return the levels that are compared: smallest fraction (+) and largest (-)."""
+    pair = ends(levels)
+    return [(1, pair[0]), (-1, pair[1])] if pair else []
 
+
+MECHANISM = Mechanism(
+    quantity="foreground_share",
+    x=0.003,
+    unit="share of the gradient",
+    condition="0.3% foreground, p = 0.5",
+    smallest=0.05,
+    says="Foreground's share of the gradient, {loss} minus {against}",
+    panels=(
+        Panel(
+            "foreground_share",
+            "Foreground fraction f",
+            "Foreground's share\nof the gradient",
+            log_x=True,
+            ylim=(0.0, 1.0),
+        ),
+    ),
+    caption="The share of the gradient (absolute, of the logits) that foreground pixels get if "
+    "every pixel is predicted p = 0.5, as before training. It is f for cross-entropy, which "
+    "background dominates, and (1 + f) / 2 for Dice at any imbalance.",
+)
 
 CLAIM = Claim(
     title="Dice is robust to class imbalance",
+    order=1,
     experiment="imbalance",
     unit="DSC",
     smallest=0.05,
     says="Dice score that {loss} keeps and {against} loses, from the largest foreground fraction "
     "to the smallest",
     weights=weights,
-    mechanism_smallest=0.05,
-    mechanism_says="Share of the gradient that foreground pixels get, {loss} less {against}",
+    mechanism=MECHANISM,
 )

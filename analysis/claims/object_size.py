@@ -1,30 +1,62 @@
-"""Dice loss balances large and small objects badly: small objects beside large ones suffer.
+"""Dice loss balances large and small objects badly: small objects next to large ones suffer.
 
-Measured where a large object stands among small ones, as the gap between the recall of large and
-of small objects, less the same gap under cross-entropy. In the gradient: how much less a pixel of
-a small object gets than a pixel of the large one beside it.
+Measured on images with one large object among small ones, as the gap between the recall of large
+and of small objects, minus the same gap under cross-entropy. In the gradient: the amount by which
+a pixel of a small object gets less than a pixel of the large object next to it.
 """
 
-from analysis.claims import Claim
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from analysis.claims import Claim, Mechanism, Panel
+
+if TYPE_CHECKING:
+    from experiments.plan.study import Level
 
 
-def weights(levels):
-    mixed = [level for level in levels if dict(level.stress).get("size") == "mixed"]
+def weights(levels: Sequence[Level]) -> list[tuple[float, Level]]:
+    """Return the levels with objects of both sizes, evenly weighted."""
+    mixed = [level for level in levels if level.stress.get("size") == "mixed"]
     return [(1 / len(mixed), level) for level in mixed]
 
 
+MECHANISM = Mechanism(
+    quantity="small_over_large",
+    x=4,
+    unit="gradient per pixel over the large object's",
+    condition="squares of 4 and 32 px, equally well predicted",
+    smallest=0.05,
+    says="Gradient that a pixel of a small object lacks, compared with a pixel of the large "
+    "object next to it, {loss} minus {against}",
+    sign=-1,
+    panels=(
+        Panel(
+            "small_over_large",
+            "Side of the small square (px)",
+            "Gradient per pixel,\nsmall / large square",
+            log_x=True,
+            ylim=(0.0, 2.0),
+            line=("y", 1.0),
+        ),
+    ),
+    caption="A small square next to one of 32 px in the same image, both predicted p = 0.5: the "
+    "gradient of a pixel of the small square over that of a pixel of the large one. At 1 a loss "
+    "sums over pixels and does not see objects: a small object counts by its area, under "
+    "cross-entropy as under Dice.",
+)
+
 CLAIM = Claim(
     title="Dice neglects small objects beside large ones",
+    order=3,
     experiment="object_size",
     metric="size_gap",
     also="recall_small",
     unit="recall of objects",
     smallest=0.05,
-    says="Recall gap between large and small objects side by side, {loss} less {against} "
+    says="Recall gap between large and small objects in the same image, {loss} minus {against} "
     "(positive: {loss} favours the large ones more)",
     weights=weights,
-    mechanism_smallest=0.05,
-    mechanism_sign=-1,
-    mechanism_says="Gradient that a pixel of a small object lacks of one of the large object "
-    "beside it, {loss} less {against}",
+    mechanism=MECHANISM,
 )

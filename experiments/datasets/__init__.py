@@ -1,11 +1,14 @@
-"""Public datasets: a module each. Standard library only, so that the plan can name them.
+"""Public datasets: one module each. Standard library only, so that a plan can list them.
 
-A module has `ABOUT`, what the dataset is and where it comes from, and `samples(folder)`, which
-yields its images and masks (`experiments.datasets.reading.Sample`) from the unpacked files.
+A module has `ABOUT`, the dataset's description and addresses, and `samples(folder)`, which yields
+its images and masks (`experiments.datasets.reading.Sample`) from the unpacked files.
 """
+
+from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from types import ModuleType
 
 from losses import nearest
 
@@ -23,15 +26,15 @@ DATASETS = {
     "vnc_em": ("mitochondria", "synapses"),
     "wbc": ("nucleus",),
 }
-"""Module -> its targets beside ``masks``."""
+"""Module -> its further targets, next to ``masks``."""
 
 
 @dataclass(frozen=True)
 class File:
-    """An archive: its name on disk, its address, its checksum.
+    """An archive: its name on disk, its address and its checksum.
 
-    address: None where it cannot be had without asking (`About.ask` says how).
-    checksum: ``algorithm:digest``; None where none is published that lasts.
+    address: None if it requires registration (see `About.ask`). checksum: ``algorithm:digest``;
+    None if no stable checksum exists.
     """
 
     name: str
@@ -41,10 +44,11 @@ class File:
 
 @dataclass(frozen=True)
 class About:
-    """What a dataset is.
+    """Description of a dataset.
 
-    masks: meaning of each target, ``masks`` first. ignore: class id in ``labels/`` that is no
-    class. ask: what to do before the files can be had, where a download does not do.
+    masks: meaning of each target, ``masks`` first. classes: names of the class ids in
+    ``labels/``. ignore: id of pixels without a class. ask: instructions for getting the files, if
+    they cannot be downloaded automatically.
     """
 
     title: str
@@ -59,14 +63,18 @@ class About:
     ask: str | None = None
 
 
-def github(repository, commit):
-    """The archive of a commit. Its bytes are not promised to last: there is no checksum."""
+def github(repository: str, commit: str) -> File:
+    """Return the archive of a commit, without a checksum: GitHub archives are not byte-stable.
+
+    >>> github("owner/name", "0123").name
+    'name-0123.zip'
+    """
     name = f"{repository.split('/')[1]}-{commit}.zip"
     return File(name, f"https://github.com/{repository}/archive/{commit}.zip")
 
 
-def load(name):
-    """The module of a dataset."""
+def load(name: str) -> ModuleType:
+    """Return the module of a dataset; ValueError with the nearest name if it is unknown."""
     if name not in DATASETS:
         raise ValueError(
             f"dataset {name!r} is not known{nearest(name, DATASETS)}; "

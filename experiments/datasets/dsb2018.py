@@ -1,4 +1,7 @@
-"""Data Science Bowl 2018: nuclei of many sizes, a mask each."""
+"""Data Science Bowl 2018: nuclei of many sizes, one mask each."""
+
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -17,15 +20,16 @@ ABOUT = About(
         ),
     ),
     masks={"masks": "all nuclei; touching ones merge"},
-    notes="instances/ is 16-bit: 0, and an id for each nucleus. Images of one slide are not told.",
+    notes="instances/ is 16-bit: an id for each nucleus, 0 for background. Slides are unknown.",
 )
 
 
-def samples(folder):
+def samples(folder: Path) -> Iterator[Sample]:
+    """Yield the images and masks of the unpacked archives."""
     for path in find(folder, "stage1_train/*/images/*.png"):
         nuclei = sorted((path.parents[1] / "masks").glob("*.png"))
         if not nuclei:
-            raise ValueError(f"{path}: has no masks in {path.parents[1] / 'masks'}")
+            raise ValueError(f"{path}: no masks in {path.parents[1] / 'masks'}")
         image = picture(path)
         instances = np.zeros(image.shape[:2], np.uint16)
         for number, nucleus in enumerate(nuclei, start=1):

@@ -1,5 +1,8 @@
 """ISIC 2018 task 1: skin lesions."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 from PIL import Image
 
@@ -42,26 +45,27 @@ ABOUT = About(
         for name, checksum in zip((IMAGES.format(part), MASKS.format(part)), checksums, strict=True)
     ),
     masks={"masks": "lesion"},
-    notes=f"Shrunk to at most {SIDE} pixels a side, masks by nearest. Patients are not told.",
+    notes=f"Resized to at most {SIDE} pixels a side, masks by nearest pixel. Patients are unknown.",
 )
 
 
-def samples(folder):
+def samples(folder: Path) -> Iterator[Sample]:
+    """Yield the images and masks of the unpacked archives."""
     for split, part in SPLITS.items():
         for path in find(folder / IMAGES.format(part), "ISIC_*.jpg"):
-            found = find(folder / MASKS.format(part), f"{path.stem}_segmentation.png")
-            image, mask = picture(path), binary(found[0])
-            same_size(found[0], mask, image)
+            paths = find(folder / MASKS.format(part), f"{path.stem}_segmentation.png")
+            image, mask = picture(path), binary(paths[0])
+            same_size(paths[0], mask, image)
             yield Sample(
                 path.stem,
-                _shrunk(image, Image.Resampling.BOX),
-                {"masks": _shrunk(mask, Image.Resampling.NEAREST)},
+                _resized(image, Image.Resampling.BOX),
+                {"masks": _resized(mask, Image.Resampling.NEAREST)},
                 split=split,
             )
 
 
-def _shrunk(array, how):
+def _resized(array: np.ndarray, resampling: Image.Resampling) -> np.ndarray:
     height, width = array.shape[:2]
     scale = min(1, SIDE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(Image.fromarray(array).resize(size, how))
+    return np.asarray(Image.fromarray(array).resize(size, resampling))

@@ -1,5 +1,8 @@
 """Kvasir-SEG: polyps in colonoscopy."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 from experiments.datasets import About, File
 from experiments.datasets.reading import Sample, binary, find, picture
 
@@ -16,13 +19,14 @@ ABOUT = About(
             "sha256:03b30e21d584e04facf49397a2576738fd626815771afbbf788f74a7153478f7",
         ),
     ),
-    masks={"masks": "polyp (masks are JPEG: cut at half)"},
-    notes="The server is said to leave out a certificate of its chain: where the connection is "
-    "refused for it, download with a browser.",
+    masks={"masks": "polyp (JPEG masks, threshold 127)"},
+    notes="The server's certificate chain may be incomplete: if the connection is refused, "
+    "download the file with a browser.",
 )
 
 
-def samples(folder):
+def samples(folder: Path) -> Iterator[Sample]:
+    """Yield the images and masks of the unpacked archives."""
     for path in find(folder, "Kvasir-SEG/images/*.jpg"):
         mask = binary(path.parents[1] / "masks" / path.name, above=127)
         yield Sample(path.stem, picture(path), {"masks": mask})

@@ -1,5 +1,8 @@
 """Oxford-IIIT Pet: cats and dogs, trimaps."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 
 from experiments.datasets import About, File
@@ -25,14 +28,15 @@ ABOUT = About(
         ),
     ),
     masks={"masks": "pet without its border", "masks_with_border": "pet with its border"},
-    notes="labels/ has the trimap: 0 pet, 1 background, 2 the border between them. The lists "
-    "trainval and test are the dataset's; validation images are drawn from trainval.",
+    notes="labels/ has the trimap: 0 pet, 1 background, 2 border. trainval and test are the "
+    "dataset's own lists; validation images are taken from trainval.",
     classes=("pet", "background"),
     ignore=BORDER - 1,
 )
 
 
-def samples(folder):
+def samples(folder: Path) -> Iterator[Sample]:
+    """Yield the images and masks of the unpacked archives."""
     for split, name in (("train", "trainval"), ("test", "test")):
         lists = find(folder, f"annotations/{name}.txt")[0]
         for line in filter(None, lists.read_text().splitlines()):

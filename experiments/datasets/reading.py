@@ -1,8 +1,13 @@
-"""What the datasets' readers share: a sample, and pictures as arrays."""
+"""Tools of the datasets' readers: a sample, and image files as arrays."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
+from jaxtyping import Shaped, UInt8
 from PIL import Image
 
 
@@ -10,29 +15,32 @@ from PIL import Image
 class Sample:
     """An image of a dataset with its masks.
 
-    image: uint8 (H, W) or (H, W, 3). masks: ``masks`` and ``masks_TARGET`` -> (H, W) of 0 and 1.
-    layers: further folders (``labels``, ``instances``) -> (H, W), written as they are.
-    split: of the dataset's own lists; group: images of one group stay on one side.
+    image: (h, w) or (h, w, 3). masks: ``masks`` and ``masks_TARGET`` -> (h, w) of 0 and 1.
+    layers: further folders (``labels``, ``instances``) -> (h, w), written unchanged. split: the
+    dataset's own one, or None. group: images of one group share a split.
     """
 
     stem: str
-    image: np.ndarray
-    masks: dict
-    layers: dict = field(default_factory=dict)
+    image: UInt8[np.ndarray, "h w *c"]
+    masks: dict[str, UInt8[np.ndarray, "h w"]]
+    layers: dict[str, Shaped[np.ndarray, "h w"]] = field(default_factory=dict)
     split: str | None = None
     group: str | None = None
 
 
-def find(folder, pattern):
-    """The files below a folder that match, sorted; ValueError where there is none."""
-    found = sorted(p for p in folder.rglob(pattern) if "__MACOSX" not in p.parts and p.is_file())
-    if not found:
-        raise ValueError(f"{folder}: there is no {pattern}; this is not the dataset's layout")
-    return found
+def find(folder: Path, pattern: str) -> list[Path]:
+    """Return the files below a folder that match, sorted; ValueError if there is none."""
+    files = sorted(p for p in folder.rglob(pattern) if "__MACOSX" not in p.parts and p.is_file())
+    if not files:
+        raise ValueError(f"{folder}: no file matches {pattern}; this is not the dataset's layout")
+    return files
 
 
-def picture(path, grey=False):
-    """uint8 (H, W) for grey images, also where they are stored as colours, else (H, W, 3)."""
+def picture(path: Path, grey: bool = False) -> UInt8[np.ndarray, "h w *c"]:
+    """Return (h, w) for grey images, even if they are stored in colour, else (h, w, 3).
+
+    grey: convert colours to grey.
+    """
     with _open(path) as image:
         if grey or image.mode in ("1", "L"):
             return np.asarray(image.convert("L"))
@@ -41,35 +49,35 @@ def picture(path, grey=False):
     return np.ascontiguousarray(array[..., 0]) if equal else array
 
 
-def values(path, allowed):
-    """uint8 (H, W) of class ids; ValueError for those that do not belong."""
+def values(path: Path, allowed: Sequence[int]) -> UInt8[np.ndarray, "h w"]:
+    """Return class ids; ValueError for ids that are not allowed."""
     with _open(path) as image:
         array = np.asarray(image if image.mode in ("L", "P") else image.convert("L"))
-    strange = np.setdiff1d(array, allowed)
-    if strange.size:
+    unknown = np.setdiff1d(array, allowed)
+    if unknown.size:
         raise ValueError(
-            f"{path}: values {strange[:8].tolist()} do not belong; allowed: {list(allowed)}"
+            f"{path}: values {unknown[:8].tolist()} are not allowed; allowed: {list(allowed)}"
         )
     return array
 
 
-def binary(path, above=None):
-    """uint8 (H, W) of 0 and 1, from 0 and 255, or cut `above` a value where a mask has more."""
+def binary(path: Path, above: int | None = None) -> UInt8[np.ndarray, "h w"]:
+    """Return a mask of 0 and 1: from 0 and 255, or 1 for each value greater than `above`."""
     with _open(path) as image:
         array = np.asarray(image.convert("L"))
-    strange = np.setdiff1d(array, (0, 255))
-    if above is None and strange.size:
-        raise ValueError(f"{path}: mask values {strange[:8].tolist()}; allowed: 0 and 255")
+    unknown = np.setdiff1d(array, (0, 255))
+    if above is None and unknown.size:
+        raise ValueError(f"{path}: mask values {unknown[:8].tolist()}; allowed: 0 and 255")
     return (array > (above or 0)).astype(np.uint8)
 
 
-def same_size(path, mask, image):
-    """Refuse a mask that is not of its image's size."""
+def same_size(path: Path | str, mask: np.ndarray, image: np.ndarray) -> None:
+    """Raise ValueError if a mask does not have its image's size."""
     if mask.shape != image.shape[:2]:
         raise ValueError(f"{path}: the mask is {mask.shape}, its image {image.shape[:2]}")
 
 
-def _open(path):
+def _open(path: Path) -> Image.Image:
     try:
         image = Image.open(path)
         image.load()

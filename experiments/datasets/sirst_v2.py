@@ -1,5 +1,8 @@
 """SIRST v2: infrared targets of a few pixels."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 from experiments.datasets import About, github
 from experiments.datasets.reading import Sample, binary, find, picture
 
@@ -13,11 +16,12 @@ ABOUT = About(
     "WACV 2021",
     files=(github("YimianDai/open-sirst-v2", "a927e5c67a7d2e22c7c96b54703ffe9ae01a1f35"),),
     masks={"masks": "small target (values above 0)"},
-    notes="Lists v1fullv2target; in 8-bit grey. Sequences that images stem from are not told.",
+    notes="Lists v1fullv2target, in 8-bit grey. The sequences of the images are unknown.",
 )
 
 
-def samples(folder):
+def samples(folder: Path) -> Iterator[Sample]:
+    """Yield the images and masks of the unpacked archives."""
     lists = {
         name: find(folder, f"splits/{name}_v1fullv2target.txt")[0]
         for name in ("trainval", "val", "test")

@@ -1,5 +1,8 @@
 """Drosophila ventral nerve cord, electron microscopy: membranes, mitochondria, synapses."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 from experiments.datasets import About, github
 from experiments.datasets.reading import Sample, binary, find, picture, same_size
 
@@ -18,15 +21,16 @@ ABOUT = About(
     ),
     masks={
         "masks": "cell membranes",
-        "masks_mitochondria": "mitochondria (cut at half)",
+        "masks_mitochondria": "mitochondria (threshold 127)",
         "masks_synapses": "synapses",
     },
-    notes="Four quadrants of each section, SECTION_qROWCOLUMN. Neighbouring sections are nearly "
-    "one image: the split goes by blocks of sections, and one is left out between two blocks.",
+    notes="Four quadrants of each section, SECTION_qROWCOLUMN. Neighbouring sections are "
+    "almost equal: splits are blocks of sections, with one unused section between two blocks.",
 )
 
 
-def samples(folder):
+def samples(folder: Path) -> Iterator[Sample]:
+    """Yield the images and masks of the unpacked archives."""
     for path in find(folder, "stack1/raw/*.tif"):
         section = path.stem
         split = next((name for name, block in SPLITS.items() if int(section) in block), None)
@@ -44,14 +48,14 @@ def samples(folder):
         height, width = (side // 2 for side in image.shape)
         for row in (0, 1):
             for column in (0, 1):
-                place = (
+                quadrant = (
                     slice(row * height, (row + 1) * height),
                     slice(column * width, (column + 1) * width),
                 )
                 yield Sample(
                     f"{section}_q{row}{column}",
-                    image[place],
-                    {name: mask[place] for name, mask in masks.items()},
+                    image[quadrant],
+                    {name: mask[quadrant] for name, mask in masks.items()},
                     split=split,
                     group=section,
                 )

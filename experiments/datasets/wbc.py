@@ -1,4 +1,7 @@
-"""White blood cells: one compact object; the cell, or its nucleus."""
+"""White blood cells: one compact object, the cell or its nucleus."""
+
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -16,11 +19,12 @@ ABOUT = About(
     "doi:10.1016/j.micron.2018.01.010",
     files=(github("zxaoyou/segmentation_WBC", "fa9c01622f52bccb9aeb8a6f2628f564e377767d"),),
     masks={"masks": "cell: cytoplasm and nucleus", "masks_nucleus": "nucleus"},
-    notes="76 of the 300 images are smaller than the stated 120x120. 112 and 139 are one image.",
+    notes="76 of the 300 images are smaller than the stated 120x120. 112 and 139 are equal.",
 )
 
 
-def samples(folder):
+def samples(folder: Path) -> Iterator[Sample]:
+    """Yield the images and masks of the unpacked archives."""
     for path in find(folder, "Dataset 1/*.bmp"):
         labels = values(path.with_suffix(".png"), (0, CYTOPLASM, NUCLEUS))
         masks = {

@@ -1,7 +1,9 @@
-"""The one list of losses that every property test runs over."""
+"""The list of losses of every property test, and helpers."""
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
 
 from losses import LOSSES, build
 
@@ -33,15 +35,26 @@ THRESHOLDED = {
     n for n in VARIANTS if any(s in n for s in ("blob", "boundary", "hausdorff", "a sum"))
 }
 THRESHOLDED |= {"inverse_size_dice"}
-"""Turn the target into a mask somewhere."""
+"""Threshold the target."""
 
 UNBOUNDED_BELOW = {n for n in VARIANTS if "boundary" in n} | {"a sum"}
 """May be negative."""
 
 
+SHAPES = [(2, 1, 5, 6), (2, 3, 5, 6), (2, 1, 3, 4, 3), (1, 2, 3, 4, 3)]
+random_examples = settings(
+    max_examples=5,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+seeds = st.integers(0, 2**31)
+shapes = st.sampled_from(SHAPES)
+
+
 @pytest.fixture(params=VARIANTS, scope="session")
 def named(request):
-    """(name, loss) of every registered loss and of its options' values."""
+    """(name, loss) of every registered loss and of variants of its options."""
     return request.param, build(VARIANTS[request.param])
 
 
@@ -60,3 +73,27 @@ def one_hot(index, classes, dtype=torch.float64):
     if classes == 1:
         return index.unsqueeze(1).to(dtype)
     return torch.stack([index == c for c in range(classes)], 1).to(dtype)
+
+
+def value_and_gradient(loss, logits, target, **maps):
+    logits = logits.detach().clone().requires_grad_()
+    value = loss(logits, target, **maps)
+    value.backward()
+    return value.detach(), logits.grad
+
+
+def close(a, b, tolerance=1e-10):
+    torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+
+
+def with_ignore(spec, index):
+    spec = {"use": spec} if isinstance(spec, str) else spec
+    if "sum" in spec:
+        terms = {k: v if isinstance(v, dict) else {"weight": v} for k, v in spec["sum"].items()}
+        return {"sum": {k: v | {"ignore_index": index} for k, v in terms.items()}}
+    if spec["use"] == "ce_to_dice":
+        return spec | {
+            "first": {"use": "cross_entropy", "ignore_index": index},
+            "last": {"use": "dice", "ignore_index": index},
+        }
+    return spec | {"ignore_index": index}

@@ -1,4 +1,4 @@
-"""Losses by configuration: what is built, and what is refused and how."""
+"""Losses by configuration: the loss that is built, and the errors."""
 
 import subprocess
 import sys
@@ -8,8 +8,8 @@ import torch
 from conftest import case
 
 import losses
-from losses import LOSSES, build
-from losses._base import options
+from losses import LOSSES, _blocks, build
+from losses._interface import options
 
 
 def test_importing_losses_does_not_import_torch():
@@ -20,7 +20,7 @@ def test_importing_losses_does_not_import_torch():
 @pytest.mark.parametrize("name", LOSSES)
 def test_names_and_classes(name):
     loss = build(name)
-    cls = LOSSES[name].partition(":")[2]
+    cls = LOSSES[name].path.partition(":")[2]
     assert type(loss) is getattr(losses, cls)
     assert cls.endswith("Loss")
     assert repr(loss).startswith(cls + "(")
@@ -81,23 +81,23 @@ ONES = torch.ones(2, 4, 4, dtype=torch.long)
             ONES.float(),
             "indices must be integers, got torch.float32",
         ),
-        (torch.zeros(2, 3, 4, 4), 3 * ONES, r"target labels must lie in 0\.\.2, got 3\.\.3"),
-        (torch.zeros(2, 3, 4, 4), -ONES, r"target labels must lie in 0\.\.2, got -1\.\.-1"),
-        (torch.zeros(2, 1, 4, 4), 255 * ONES, r"target labels must lie in 0\.\.1, got 255"),
+        (torch.zeros(2, 3, 4, 4), 3 * ONES, r"target labels must be in 0\.\.2, got 3\.\.3"),
+        (torch.zeros(2, 3, 4, 4), -ONES, r"target labels must be in 0\.\.2, got -1\.\.-1"),
+        (torch.zeros(2, 1, 4, 4), 255 * ONES, r"target labels must be in 0\.\.1, got 255"),
         (
             torch.zeros(2, 1, 4, 4),
             1.5 * ONES[:, None],
-            r"must lie in 0\.\.1, got 1\.5",
+            r"must be in 0\.\.1, got 1\.5",
         ),
         (
             torch.zeros(2, 1, 4, 4),
             torch.full((2, 1, 4, 4), torch.nan),
-            r"must lie in 0\.\.1, got nan",
+            r"must be in 0\.\.1, got nan",
         ),
     ],
 )
 @pytest.mark.parametrize("name", LOSSES)
-def test_inputs_that_cannot_be_meant_are_named(name, logits, target, message):
+def test_invalid_inputs_are_named(name, logits, target, message):
     with pytest.raises(ValueError, match=message):
         build(name)(logits, target)
 
@@ -118,7 +118,7 @@ def test_one_channel_has_no_background():
 
 def test_maps_must_fit():
     logits, index = case((2, 1, 4, 4))
-    with pytest.raises(ValueError, match=r"maps must be of the logits' shape \(2, 1, 4, 4\)"):
+    with pytest.raises(ValueError, match=r"maps must have the shape of the logits, \(2, 1, 4, 4\)"):
         build("boundary")(logits, index, maps=torch.zeros(2, 1, 4, 5))
 
 
@@ -133,7 +133,7 @@ def test_a_loss_from_elsewhere_is_built_and_summed():
 
 
 def test_sums_of_sums_with_maps():
-    """Maps of a sum's terms stand side by side, and reach each term, however deep."""
+    """Maps of a sum's terms are concatenated, and reach each term at any depth."""
     logits, index = case((2, 1, 6, 6))
     target = index.double().unsqueeze(1)
     spec = {
@@ -154,12 +154,10 @@ def test_sums_of_sums_with_maps():
 
 
 def test_terms_of_a_sum_share_one_pass(monkeypatch):
-    from losses import _base as base
-
     calls = []
-    apply = base._BlockSums.apply
-    monkeypatch.setattr(base._BlockSums, "apply", lambda *a: (calls.append(1), apply(*a))[1])
+    apply = _blocks.BlockSums.apply
+    monkeypatch.setattr(_blocks.BlockSums, "apply", lambda *a: (calls.append(1), apply(*a))[1])
     logits, index = case((2, 1, 16, 16))
-    monkeypatch.setattr(base, "BLOCK", 2**12)
+    monkeypatch.setattr(_blocks, "BLOCK", 2**12)
     build({"sum": {"dice": 1, "squared_dice": 1, "cross_entropy": 1, "jaccard": 1}})(logits, index)
     assert len(calls) == 1

@@ -1,17 +1,16 @@
-"""Values worked out by hand on 3x3 images, and the identities between the losses."""
+"""Values computed by hand on 3x3 images, and the identities between the losses."""
 
 import math
 
 import pytest
 import torch
-from conftest import case, one_hot
+from conftest import case, one_hot, seeds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from losses import build
 
-drawn = settings(max_examples=20, deadline=None, derandomize=True)
-seeds = st.integers(0, 2**31)
+random_examples = settings(max_examples=20, deadline=None, derandomize=True)
 
 # Two true pixels, predicted .5 and 1; a third pixel is wrongly predicted .25; the rest 0.
 PROB = torch.tensor([[0.5, 1, 0.25], [0, 0, 0], [0, 0, 0]], dtype=torch.float64)
@@ -38,10 +37,10 @@ BY_HAND = {
     "generalized_cross_entropy": ((1 - 0.5**0.7) + (1 - 0.75**0.7)) / 0.7 / 9,
     # A tenth of nine pixels is one: the worst.
     "topk": math.log(2),
-    # Distances: 0 at both true pixels, 1 and sqrt 2 beside and below them, and so on.
+    # Distances: 0 at both true pixels, 1 next to and sqrt 2 diagonal to them, and so on.
     "boundary": 0.25 * 1 / 9,
     # True pixels are 1 from the rest, the wrong one 1 from the true. p > 1/2 only at the second:
-    # its distances either way are 1 at all three.
+    # its unsigned distances are 1 at all three.
     "hausdorff": (0.25 * 2 + 0.0625 * 2) / 9,
     "blob": 0.2,
     "dice_ce": 0.2 + CE / 9,
@@ -113,7 +112,7 @@ def equal(a, b, shape=(2, 1, 5, 6), seed=0, scale=lambda v: v):
     )
 
 
-@drawn
+@random_examples
 @given(seed=seeds, classes=st.sampled_from([1, 3]))
 def test_identities(seed, classes):
     shape = (2, classes, 5, 6)
@@ -140,13 +139,13 @@ def test_identities(seed, classes):
         equal(a, b, shape, seed)
 
 
-@drawn
+@random_examples
 @given(seed=seeds)
 def test_jaccard_of_one_image_is_2l_over_1_plus_l(seed):
     equal("jaccard", "dice", (1, 1, 5, 6), seed, scale=lambda v: 2 * v / (1 + v))
 
 
-@drawn
+@random_examples
 @given(seed=seeds)
 def test_generalized_cross_entropy_ends_at_the_mean_absolute_error(seed):
     logits, index = case((2, 3, 5, 6), seed)
@@ -157,10 +156,10 @@ def test_generalized_cross_entropy_ends_at_the_mean_absolute_error(seed):
     torch.testing.assert_close(near, build("cross_entropy")(logits, index), rtol=1e-5, atol=1e-5)
 
 
-@drawn
+@random_examples
 @given(seed=seeds)
 def test_micro_softmax_dice_is_blind_to_imbalance(seed):
-    """Summed over all classes too, Dice is 1 - mean p_true; ours is the mean over classes."""
+    """Summed over all classes, Dice is 1 - mean p_true; ours is the mean over classes."""
     logits, index = case((2, 3, 5, 6), seed)
     prob, target = logits.softmax(1), one_hot(index, 3)
     micro = 1 - 2 * (prob * target).sum() / (prob.sum() + target.sum())
@@ -226,7 +225,7 @@ def test_schedules():
 
 
 def test_blob_gives_each_object_its_own_score():
-    """Three objects: the mean of three Dice losses, the others' pixels at probability 0."""
+    """Three objects: the mean of three Dice losses, pixels of the others at probability 0."""
     target = torch.zeros(1, 1, 8, 8, dtype=torch.float64)
     target[..., 0, 0] = target[..., 2:4, 2:4] = target[..., 6, 4:8] = 1
     logits, _ = case((1, 1, 8, 8))
@@ -255,9 +254,9 @@ def test_hausdorff_grows_with_the_distance_of_the_error():
     target = torch.zeros(1, 1, 16, 16, dtype=torch.float64)
     target[..., 4:8, 4:8] = 1
     values = []
-    for place in (8, 11, 15):
+    for pixel in (8, 11, 15):
         logits = (2 * target - 1) * 40
-        logits[..., place, place] = 40
+        logits[..., pixel, pixel] = 40
         values.append(build("hausdorff")(logits, target).item())
     assert values == sorted(values)
     assert values[2] > 2 * values[0]
@@ -266,12 +265,12 @@ def test_hausdorff_grows_with_the_distance_of_the_error():
 
 @pytest.mark.parametrize("q", [0.3, 0.8])
 def test_minimisers(q):
-    """The probability of least expected loss, found on a grid, against what the classes state."""
+    """The probability of least expected loss, by grid search, compared with the stated one."""
     probs = torch.linspace(0.001, 0.999, 999, dtype=torch.float64)
     logits = probs.logit().view(-1, 1, 1)
 
     def minimiser(spec):
-        # An image each for the two outcomes of a pixel, weighed by q.
+        # One image for each of the two values of a pixel, weighted by q.
         one, none = torch.ones(1, 1, dtype=torch.long), torch.zeros(1, 1, dtype=torch.long)
         loss = build(spec)
         expected = [q * loss(x[None], one) + (1 - q) * loss(x[None], none) for x in logits]
@@ -290,7 +289,7 @@ def test_minimisers(q):
 
 @pytest.mark.parametrize("alpha", [0.3, 0.5, 0.7])
 def test_tversky_takes_the_pixels_above_its_threshold(alpha):
-    """A soft target stands for its expectation; all masks of the most likely pixels are tried."""
+    """A soft target represents its expectation; all masks of the most likely pixels are tried."""
     q = torch.linspace(0.02, 0.98, 49, dtype=torch.float64)
     loss = build({"use": "tversky", "alpha": alpha, "beta": 1 - alpha})
     values = [
@@ -304,10 +303,10 @@ def test_tversky_takes_the_pixels_above_its_threshold(alpha):
     assert cut == pytest.approx(threshold, abs=0.0201)
 
 
-@drawn
+@random_examples
 @given(seed=seeds)
 def test_an_empty_mask_is_scored_by_its_background(seed):
-    """With one channel: what the loss says of 1 - p, the logit -x, against a full mask."""
+    """With one channel: the loss of 1 - p, the logit -x, on a full mask."""
     logits, _ = case((2, 1, 5, 6), seed)
     empty, full = torch.zeros_like(logits), torch.ones_like(logits)
     for name in (

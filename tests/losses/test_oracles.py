@@ -1,5 +1,5 @@
 """Agreement with MONAI, segmentation_models_pytorch, torch and kornia, to 1e-10 in float64 for
-values and gradients where the definition is the same; where it is not, how they differ."""
+values and gradients if the definition is the same; otherwise the difference is tested."""
 
 import pytest
 import torch
@@ -18,8 +18,8 @@ from losses import build
 def test_agreement(name, ours, theirs, channels):
     single = name in FLOAT32
     for seed in range(3):
-        found = difference(ours, theirs, channels, seed, torch.float32 if single else torch.float64)
-        assert found < (2e-6 if single else 1e-10)
+        worst = difference(ours, theirs, channels, seed, torch.float32 if single else torch.float64)
+        assert worst < (2e-6 if single else 1e-10)
 
 
 def test_ignored_labels_agree_with_torch_and_kornia():
@@ -42,7 +42,7 @@ def test_generalized_dice_agrees_with_monai_where_all_classes_are_present():
         assert (own - theirs(logits, one_hot(index, 3))).abs() < 1e-10
 
 
-# How others differ.
+# Differences of other libraries.
 
 
 def test_monai_gives_an_absent_class_the_greatest_weight():

@@ -1,16 +1,15 @@
-"""The known errors of segmentation losses, each by name, and that they are not made here.
+"""The known pitfalls of segmentation losses, a test for each.
 
 Numbers 12, 13 and 14 of the list (a missed mask dropped from HD95, a false positive on an empty
-image that costs nothing, and 1 for an empty mask whatever is predicted) are errors of metrics and
-are tested with the metrics.
+image at no cost, and 1 for an empty mask with any prediction) are pitfalls of metrics and are
+tested with the metrics.
 """
 
 import pytest
 import torch
 from conftest import HARD_ONLY, case, one_hot
 
-from losses import LOSSES, build
-from losses import _base as base
+from losses import LOSSES, _blocks, build
 
 OVERLAP = [
     *("dice", "squared_dice", "jaccard", "tversky", "focal_tversky", "generalized_dice"),
@@ -25,7 +24,7 @@ def gradient(loss, logits, target):
 
 
 def grid_minimum(loss, target):
-    """The one probability for all pixels that the loss is least at."""
+    """Return the probability of all pixels with the least loss."""
     probs = torch.linspace(0.001, 0.999, 999, dtype=torch.float64)
     values = [loss(p.logit().expand_as(target).contiguous(), target).item() for p in probs]
     return probs[values.index(min(values))].item()
@@ -33,12 +32,12 @@ def grid_minimum(loss, target):
 
 @pytest.mark.parametrize("name", [n for n in LOSSES if n != "article_dice"])
 def test_01_an_empty_mask_has_a_gradient(name):
-    """Everything predicted on an empty mask: the gradient is no less than 1/100 of BCE's."""
+    """Everything predicted on an empty mask: the gradient is at least 1/100 of BCE's."""
     empty = torch.zeros(1, 1, 32, 32)
     own = gradient(build(name), torch.full_like(empty, 1.0), empty).sum()
     bce = gradient(build("cross_entropy"), torch.full_like(empty, 1.0), empty).sum()
     assert own > bce / 100
-    # The formulas as other libraries smooth them have next to none, at the same place.
+    # Smoothed as in other libraries, the formula has almost no gradient there.
     if name == "dice":
         smoothed = build({"use": "dice", "smooth": 1e-5, "empty": "smooth"})
         assert gradient(smoothed, torch.full_like(empty, 1.0), empty).sum() < bce / 1e6
@@ -107,8 +106,8 @@ def test_05_generalized_dice_weights_hold_and_an_absent_class_has_none():
         )
 
 
-def test_06_what_a_soft_target_is_minimised_at():
-    """A target of 1/2: Dice asks for 1, the squared and the semimetric forms for 1/2."""
+def test_06_minimisers_of_a_soft_target():
+    """A target of 1/2: least Dice loss at 1, squared and semimetric forms at 1/2."""
     half = torch.full((1, 1, 4, 4), 0.5, dtype=torch.float64)
     assert grid_minimum(build("dice"), half) > 0.99
     for name in ("squared_dice", "jdt", "cross_entropy"):
@@ -135,7 +134,7 @@ def test_07_the_mean_is_over_the_pixels_that_are_not_ignored(classes):
 
 
 def test_08_dice_focal_reads_one_kind_of_probability():
-    """With classes both parts are of the softmax: a shift of all logits changes nothing."""
+    """With several classes both parts use the softmax: a shift of all logits has no effect."""
     logits, index = case((2, 3, 5, 6))
     for name in LOSSES:
         torch.testing.assert_close(
@@ -143,16 +142,16 @@ def test_08_dice_focal_reads_one_kind_of_probability():
         )
 
 
-def test_09_tversky_depends_on_alpha_and_beta_apart():
+def test_09_tversky_depends_on_alpha_and_beta_separately():
     logits, index = case((2, 1, 5, 6))
     a, b = ({"use": "tversky", "alpha": v, "beta": 1 - v} for v in (0.2, 0.8))
     assert not torch.isclose(build(a)(logits, index), build(b)(logits, index))
-    # More weight on misses costs a missing prediction more.
+    # A missing prediction costs more with more weight on misses.
     assert build(a)(logits - 2, index) > build(b)(logits - 2, index)
 
 
-def test_10_what_is_masked_has_probability_0_not_a_half():
-    """Two objects, both predicted perfectly: each one's score is perfect."""
+def test_10_masked_pixels_have_probability_0_not_a_half():
+    """Two objects, both predicted perfectly: the score of each is perfect."""
     target = torch.zeros(1, 1, 16, 16, dtype=torch.float64)
     target[..., 2:5, 2:5] = target[..., 9:14, 9:14] = 1
     assert build("blob")((2 * target - 1) * 9, target) < 1e-2
@@ -195,10 +194,10 @@ def test_16_a_root_has_a_gradient_at_a_perfect_prediction(spec, dtype):
 
 def test_17_class_indices_are_never_one_hot_as_a_whole(monkeypatch):
     sizes = []
-    dense = base.dense_target
-    monkeypatch.setattr(base, "BLOCK", 2**14)
+    dense = _blocks.dense_target
+    monkeypatch.setattr(_blocks, "BLOCK", 2**14)
     monkeypatch.setattr(
-        base, "dense_target", lambda *a: (sizes.append((d := dense(*a)).numel()), d)[1]
+        _blocks, "dense_target", lambda *a: (sizes.append((d := dense(*a)).numel()), d)[1]
     )
     logits, index = case((1, 95, 64, 64), dtype=torch.float32)
     for name in ("dice", "cross_entropy", "dice_ce", "focal", "jdt", "generalized_dice"):
@@ -206,8 +205,8 @@ def test_17_class_indices_are_never_one_hot_as_a_whole(monkeypatch):
     assert max(sizes) <= 2**14
 
 
-def test_18_nothing_that_is_not_deterministic_is_called(monkeypatch):
-    """Under the switch that refuses it, and with no running sum of floats."""
+def test_18_only_deterministic_operations_are_called(monkeypatch):
+    """With torch's switch that refuses others, and without a running sum of floats."""
     cumsum = torch.Tensor.cumsum
 
     def integers_only(x, *args, **options):
@@ -228,7 +227,7 @@ def test_18_nothing_that_is_not_deterministic_is_called(monkeypatch):
 
 
 def test_19_the_boundary_loss_of_full_and_empty_masks():
-    """Negative inside an object by nature; a mask without a boundary is bounded by one pixel."""
+    """Negative inside an object; without a boundary every distance is one pixel."""
     logits, index = case((1, 1, 9, 9))
     disk = ((torch.arange(9) - 4) ** 2).add((torch.arange(9)[:, None] - 4) ** 2) < 10
     loss = build("boundary")
@@ -240,5 +239,5 @@ def test_19_the_boundary_loss_of_full_and_empty_masks():
         assert (sign * gradient(loss, logits, mask) > 0).all()
 
 
-def test_the_hard_only_losses_are_the_ones_that_say_so():
+def test_lovasz_alone_requires_hard_targets():
     assert {n for n in LOSSES if n in HARD_ONLY} == {"lovasz"}

@@ -1,0 +1,69 @@
+"""Share of the noisy training labels that the trained models reproduce."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from analysis.figures import style
+from analysis.figures.scope import Captioned, Planned, Scope, of_experiments
+from analysis.scores import metrics
+
+if TYPE_CHECKING:
+    from analysis.results import Results
+
+PANELS = {
+    "noise_background": "noisy labels on background",
+    "noise_foreground": "noisy labels on foreground",
+}
+"""Metric of estimates.csv -> title."""
+
+
+def figures(results: Results) -> Iterator[Planned]:
+    """Yield a figure for each experiment on a numeric axis with noisy training labels."""
+    for scope in of_experiments(results.study):
+        rows = noise(results.estimates, scope)
+        if scope.experiment.axis and rows["value"].notna().any():
+            stem = scope.stem(scope.experiment.name, scope.dataset, "learned")
+            yield Planned(stem, "sweep", partial(draw, rows, scope), scope.about)
+
+
+def noise(estimates: pd.DataFrame, scope: Scope) -> pd.DataFrame:
+    """Return the rows on memorised noise of a scope; only levels with noisy labels have any."""
+    rows = estimates[estimates["metric"].isin(PANELS)]
+    return metrics.select(rows, **scope.rows())
+
+
+def draw(rows: pd.DataFrame, scope: Scope) -> Captioned:
+    """Draw a panel for noisy labels on background and one for those on foreground."""
+    study = scope.study
+    levels = [level for level in scope.levels if level.label in set(rows["level"])]
+    values = [level.value for level in levels]
+    lines = style.lines(study.losses)
+    figure, axes = style.subplots(1, 2, (style.WIDTH, 2.5), sharey=True)
+    for axis, (metric, title) in zip(axes.flat, PANELS.items(), strict=True):
+        for i, (loss, line) in enumerate(lines.items()):
+            points = metrics.select(rows, metric=metric, loss=loss).set_index("level")
+            points = points.reindex([level.label for level in levels])
+            x = style.shifted(values, style.offset(i, len(lines)), log=scope.experiment.log)
+            style.intervals(axis, x, points, {**line, "label": style.name(loss)})
+        axis.axhline(0, **style.GREY)
+        if scope.experiment.log:
+            axis.set_xscale("log")
+        axis.set_xticks(values, [level.label for level in levels])
+        axis.minorticks_off()
+        axis.set_xlabel(scope.experiment.axis)
+        axis.set_title(title)
+    axes[0, 0].set_ylabel("Noisy labels reproduced,\nbeyond plain mistakes")
+    style.legend(figure, axes[0, 0])
+    caption = (
+        f"Overfitting to noise on {scope.words}, measured on the training images: the share of "
+        "noisy labels that the trained model predicts at threshold 0.5, minus the share of clean "
+        "pixels of the same class that it gets wrong in the same way. At 0 the model has not "
+        f"memorised the noise. {style.counted(len(study.seeds), 'seed')}, 95% intervals by "
+        "Student's t."
+    )
+    return figure, caption

@@ -1,0 +1,135 @@
+"""Overview of the verdicts: the estimate of each claim against the smallest difference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis import claims
+from analysis.figures import style
+from analysis.figures.scope import Captioned, Planned, cell_labels
+from analysis.verdicts import POOLED
+
+if TYPE_CHECKING:
+    from analysis.results import Results
+
+THRESHOLDS = {"0.5": "full", "tuned": "none"}
+"""Threshold -> fill of its marker."""
+
+
+def figures(results: Results) -> Iterator[Planned]:
+    """Yield the figure if some verdict is about trained models."""
+    if len(trained(results.verdicts)):
+        yield Planned("verdicts", "overview", partial(draw, results), {})
+
+
+def trained(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Return the verdicts on trained models at the fixed learning rate."""
+    rows = verdicts[(verdicts["level"] != "mechanism") & (verdicts["rate"] == "fixed")]
+    return rows[rows["estimate"].notna()]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Rows of a panel and the points in each row.
+
+    by_loss: a row per loss with both thresholds in it; else a row per dataset and setting, with
+    the losses next to each other.
+    """
+
+    rows: list
+    losses: list[str]
+    by_loss: bool
+
+    def row(self, verdict: pd.Series) -> int:
+        """Return the row of a verdict."""
+        key = verdict["loss"] if self.by_loss else (verdict["dataset"], verdict["setting"])
+        return self.rows.index(key)
+
+    def shift(self, verdict: pd.Series) -> float:
+        """Return the vertical offset of a verdict in its row."""
+        if self.by_loss:
+            return style.offset(list(THRESHOLDS).index(verdict["threshold"]), len(THRESHOLDS))
+        return style.offset(self.losses.index(verdict["loss"]), len(self.losses))
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels of the rows."""
+        return [style.name(loss) for loss in self.rows] if self.by_loss else cell_labels(self.rows)
+
+    @property
+    def height(self) -> float:
+        """The height of a panel in inches."""
+        lines = max(label.count("\n") for label in self.labels)
+        row = 0.17 if self.by_loss else max(0.06 * len(self.losses), 0.11 * lines) + 0.12
+        return row * len(self.rows) + 0.62
+
+
+def draw(results: Results) -> Captioned:
+    """Draw a panel per claim."""
+    verdicts = trained(results.verdicts)
+    names = list(dict.fromkeys(verdicts["claim"]))
+    losses = [loss for loss in results.study.losses if loss in set(verdicts["loss"])]
+    cells = list(dict.fromkeys(zip(verdicts["dataset"], verdicts["setting"], strict=True)))
+    by_loss = len(cells) == 1
+    layout = Layout(losses if by_loss else cells, losses, by_loss)
+    if not by_loss:
+        verdicts = verdicts[verdicts["threshold"] == "0.5"]
+    lines = -(-len(names) // 2)
+    titles = {name: style.wrapped(claims.load()[name].title, 48, 1) for name in names}
+    height = layout.height + 0.12 * max(title.count("\n") for title in titles.values())
+    size = (style.WIDTH, height * lines + 0.4)
+    figure, axes = style.subplots(lines, min(2, len(names)), size)
+    for axis, name in zip(axes.flat, names, strict=False):
+        panel(axis, claims.load()[name], verdicts[verdicts["claim"] == name], layout)
+        axis.set_title(titles[name], loc="left", fontweight="bold", fontsize=7.5)
+    for axis in axes.flat[len(names) :]:
+        axis.set_visible(False)
+    if not by_loss:
+        style.legend(figure, axes)
+    return figure, caption(verdicts, by_loss)
+
+
+def panel(axis: Axes, claim: claims.Claim, verdicts: pd.DataFrame, layout: Layout) -> None:
+    """Draw the estimates of one claim, with the smallest difference as a dotted line."""
+    axis.axvline(0, **style.GREY | {"color": "0.8"})
+    axis.axvline(claim.smallest, **style.GREY | {"color": "0.4", "linestyle": ":"})
+    lines = style.lines(layout.losses)
+    incomplete = set()
+    for _, verdict in verdicts.iterrows():
+        row, loss = layout.row(verdict), verdict["loss"]
+        line = style.points(lines[loss]) | {"label": style.name(loss)}
+        line["fillstyle"] = THRESHOLDS[verdict["threshold"]]
+        point = {"value": verdict["estimate"], "low": verdict["low"], "high": verdict["high"]}
+        style.intervals(axis, [row + 0.7 * layout.shift(verdict)], point, line, horizontal=True)
+        if verdict["n"] < verdict["planned"]:
+            incomplete.add(row)
+    labels = [
+        label + " (incomplete)" * (row in incomplete) for row, label in enumerate(layout.labels)
+    ]
+    axis.set_yticks(range(len(labels)), labels)
+    axis.set_ylim(len(labels) - 0.4, -0.6)
+    axis.set_xlabel(f"difference in {claim.unit}", labelpad=1)
+
+
+def caption(verdicts: pd.DataFrame, by_loss: bool) -> str:
+    """Return the caption: sign, markers, and how a verdict follows."""
+    seeds = int(verdicts.loc[verdicts["dataset"] != POOLED, "n"].max())
+    markers = (
+        "Filled: threshold 0.5; open: threshold tuned on validation. "
+        if by_loss
+        else "Threshold 0.5. "
+    )
+    return (
+        "Estimate of each claim for each loss against cross-entropy; values to the right agree "
+        f"with the claim. {markers}Dotted: the smallest difference that matters. An interval that "
+        "is entirely to the right of it supports the claim, one entirely to the left contradicts "
+        "it, subject to the correction for the number of comparisons. "
+        f"{style.INTERVAL}; up to {style.counted(seeds, 'paired seed')} each. For the claim about "
+        "the tuned threshold, cross-entropy is always at its tuned threshold."
+    )

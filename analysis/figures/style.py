@@ -1,0 +1,239 @@
+"""Style of all figures: sizes, colours, intervals, legends, and the files a figure is saved to."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib import patches
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from losses import LOSSES
+
+WIDTH, COLUMN = 7.2, 3.5
+"""Inches: text width of a page, and width of one of two columns."""
+
+# Palette of Okabe and Ito, readable with colour blindness; markers and dashes repeat the code.
+FIXED = {
+    "cross_entropy": ("#000000", "o"),
+    "dice": ("#D55E00", "s"),
+    "squared_dice": ("#E69F00", "^"),
+    "article_dice": ("#CC79A7", "v"),
+    "dice_ce": ("#0072B2", "D"),
+}
+SPARE = (("#009E73", "P"), ("#56B4E9", "X"), ("#B8A800", "*"), ("#7F7F7F", "h"), ("#8B4513", "d"))
+# Muted palette of Tol, for classes in pictures: no loss has one of these colours.
+MUTED = ("#88CCEE", "#CC6677", "#DDCC77", "#117733", "#AA4499", "#44AA99", "#882255", "#999933")
+DASHES = ("-", "--", ":", "-.")
+VERDICT_COLOURS = {"supported": "#0072B2", "contradicted": "#D55E00", "undecided": "#7F7F7F"}
+INTERVAL = "95% intervals from a bootstrap over seeds and test images, Student's t on the seeds"
+"""Origin of the intervals, for captions."""
+GREY = {"color": "0.7", "linewidth": 0.8, "zorder": 0}
+"""Keywords of a reference line."""
+
+
+def use() -> None:
+    """Set the backend and the defaults of matplotlib for every figure that follows."""
+    plt.switch_backend("Agg")
+    plt.rcParams.update(
+        {
+            "font.size": 8,
+            "axes.titlesize": 8,
+            "axes.labelsize": 8,
+            "legend.fontsize": 7.5,
+            "xtick.labelsize": 7,
+            "ytick.labelsize": 7,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "lines.linewidth": 1.2,
+            "lines.markersize": 4,
+            "figure.dpi": 200,
+            "savefig.dpi": 300,
+            "svg.fonttype": "none",
+            "svg.hashsalt": "dicebench",
+            "pdf.fonttype": 42,
+            "legend.frameon": False,
+        }
+    )
+
+
+def name(loss: str) -> str:
+    """Return a loss's label; the name itself for a custom loss.
+
+    >>> name("dice_ce"), name("my_loss")
+    ('Dice + CE', 'my_loss')
+    """
+    return LOSSES[loss].label if loss in LOSSES else loss
+
+
+def title(text: str) -> str:
+    """Return a name with blanks for underscores.
+
+    >>> title("object_size")
+    'object size'
+    """
+    return text.replace("_", " ")
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "seed"), counted(3, "seed")
+    ('1 seed', '3 seeds')
+    """
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def wrapped(text: str, characters: int, labels: int) -> str:
+    r"""Wrap a label so that `labels` of them fit in `characters`; no word is broken.
+
+    >>> wrapped("large among small", 30, 4)
+    'large\namong\nsmall'
+    """
+    return textwrap.fill(text, max(1, characters // labels), break_long_words=False)
+
+
+def lines(losses: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return the colour, marker and dashes of each loss of a study.
+
+    The line style of a loss in FIXED is the same in every study.
+
+    >>> lines(["dice", "my_loss"])["my_loss"]
+    {'color': '#009E73', 'marker': 'P', 'linestyle': '-'}
+    """
+    losses = list(losses)
+    others = [loss for loss in losses if loss not in FIXED]
+    table = FIXED | {loss: SPARE[i % len(SPARE)] for i, loss in enumerate(others)}
+    result = {}
+    for loss in losses:
+        colour, marker = table[loss]
+        dashes = others.index(loss) // len(SPARE) if loss in others else 0
+        result[loss] = {
+            "color": colour,
+            "marker": marker,
+            "linestyle": DASHES[dashes % len(DASHES)],
+        }
+    return result
+
+
+def points(line: Mapping[str, str]) -> dict[str, str]:
+    """Return a line style without the line that joins the markers."""
+    return {**line, "linestyle": "none"}
+
+
+def offset(index: int, count: int) -> float:
+    """Return the offset of item `index` of `count`, in [-1/2, 1/2], so error bars do not overlap.
+
+    >>> [offset(i, 4) for i in range(4)]
+    [-0.375, -0.125, 0.125, 0.375]
+    """
+    return (index - (count - 1) / 2) / count
+
+
+def shifted(values: Sequence[float], shift: float, *, log: bool) -> np.ndarray:
+    """Move positions on an axis by a part of a quarter of their smallest gap.
+
+    >>> shifted([0, 2, 6], 0.5, log=False).tolist()
+    [0.25, 2.25, 6.25]
+    """
+    values = np.asarray(values, float)
+    gaps = np.sort(values)
+    if len(gaps) < 2:
+        return values
+    if log:
+        return values * (gaps[1:] / gaps[:-1]).min() ** (0.25 * shift)
+    return values + 0.25 * shift * np.diff(gaps).min()
+
+
+def subplots(
+    rows: int, columns: int, size: tuple[float, float], pads: Mapping | None = None, **options: Any
+) -> tuple[Figure, np.ndarray]:
+    """Return a figure and its axes, always an array (rows, columns); pads in inches."""
+    figure, axes = plt.subplots(
+        rows, columns, figsize=size, squeeze=False, layout="constrained", **options
+    )
+    figure.get_layout_engine().set(**(pads or {}))
+    return figure, axes
+
+
+def intervals(
+    axis: Axes,
+    positions: Sequence[float],
+    rows: pd.DataFrame | Mapping[str, Any],
+    line: Mapping[str, Any],
+    *,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+    horizontal: bool = False,
+) -> None:
+    """Draw `value` with the interval from `low` to `high` of each row at its position.
+
+    bounds: the range of the score; an interval is cut there. A NaN interval is not drawn.
+    """
+    values, low, high = (
+        np.atleast_1d(np.asarray(rows[c], float)) for c in ("value", "low", "high")
+    )
+    low, high = np.clip([low, high], *bounds)
+    spread = np.clip(np.nan_to_num([values - low, high - values]), 0, None)
+    positions = np.atleast_1d(positions)
+    if horizontal:
+        axis.errorbar(values, positions, xerr=spread, elinewidth=0.8, **line)
+    else:
+        axis.errorbar(positions, values, yerr=spread, elinewidth=0.8, **line)
+
+
+def legend(
+    figure: Figure, axes: Iterable[Axes] = (), *, handles: Iterable[Artist] = (), columns: int = 6
+) -> None:
+    """Add one legend below the axes, with each label once; `handles` come last."""
+    entries = {}
+    for axis in np.ravel(axes):
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    entries |= {handle.get_label(): handle for handle in handles}
+    if entries:
+        figure.legend(
+            entries.values(),
+            entries.keys(),
+            loc="outside lower center",
+            ncols=min(columns, len(entries)),
+        )
+
+
+def classes(names: Sequence[str]) -> list[str]:
+    """Return a colour for each class."""
+    return [MUTED[i % len(MUTED)] for i in range(len(names))]
+
+
+def class_legend(figure: Figure, names: Sequence[str]) -> None:
+    """Add the legend of the classes' colours."""
+    handles = [
+        patches.Patch(color=colour, label=label)
+        for colour, label in zip(classes(names), names, strict=True)
+    ]
+    legend(figure, handles=handles, columns=9)
+
+
+def bare(axis: Axes) -> None:
+    """Remove the ticks and spines of an axis that shows a picture."""
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.spines[:].set_visible(False)
+
+
+def save(figure: Figure, stem: Path) -> None:
+    """Save a figure as SVG, PDF and PNG, without dates, so that equal figures have equal bytes."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    for suffix, metadata in (
+        (".svg", {"Date": None}),
+        (".pdf", {"CreationDate": None}),
+        (".png", {}),
+    ):
+        figure.savefig(stem.with_name(f"{stem.name}{suffix}"), metadata=metadata)
+    plt.close(figure)

@@ -1,0 +1,157 @@
+"""The claims in the report: verdicts as sentences, with the figures of each claim."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from analysis import claims
+from analysis.claims import Claim
+from analysis.figures import style
+from analysis.report.tables import interval, signed
+from analysis.verdicts import POOLED, headline
+
+if TYPE_CHECKING:
+    from experiments.plan.study import Study
+
+LEVELS = ("mechanism", "controlled", "field")
+TUNED = {
+    ("tuned", "fixed"): "With each model's threshold tuned on validation images",
+    ("0.5", "tuned"): "With each loss's learning rate tuned on validation images",
+    ("tuned", "tuned"): "With both tuned",
+}
+"""Threshold and learning rate of a verdict that is printed below the headline."""
+
+Row = dict[str, Any]
+"""A verdict."""
+
+
+def pages(
+    study: Study, verdicts: pd.DataFrame, figures: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return a page per claim with a verdict: words, verdicts by level, figures."""
+    result = []
+    about = headline(verdicts)
+    for name, claim in claims.load().items():
+        rows = about[about["claim"] == name].to_dict("records")
+        if not rows:
+            continue
+        others = verdicts[(verdicts["claim"] == name) & (verdicts["loss"] == claim.about)]
+        lines = [line(study, claim, row, others.to_dict("records")) for row in rows]
+        words, _, measured = claim.words.partition("\n\n")
+        deciding = {level: decides(study, claim, lines, level) for level in LEVELS}
+        trained = [row for level, row in deciding.items() if row and level != "mechanism"]
+        result.append(
+            {
+                "name": name,
+                "title": claim.title,
+                "words": words,
+                "measured": measured,
+                "lines": lines,
+                "card": trained or lines,
+                "levels": {level: summary(claim, level, row) for level, row in deciding.items()},
+                "verdict": (trained or lines)[-1]["verdict"],
+                "figures": figures_of(name, claim, figures),
+            }
+        )
+    return result
+
+
+def figures_of(name: str, claim: Claim, figures: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the claim's own figures, then those of its experiment."""
+    figures = list(figures)
+    own = [figure for figure in figures if figure.get("claim") == name]
+    if not claim.experiment or claim.figure:
+        return own
+    return own + [figure for figure in figures if figure.get("experiment") == claim.experiment]
+
+
+def line(study: Study, claim: Claim, row: Row, others: Iterable[Row]) -> Row:
+    """Return a verdict with its sentences; others: verdicts on the same claim and loss."""
+    others = [
+        other
+        for other in others
+        if other["level"] == row["level"]
+        and other["dataset"] == row["dataset"]
+        and not np.isnan(other["estimate"])
+    ]
+    tuned = [
+        f"{words}: {result(other)}"
+        for key, words in TUNED.items()
+        for other in others
+        if (other["threshold"], other["rate"]) == key and other["setting"] == row["setting"]
+    ]
+    settings = [
+        f"With {other['setting']}: {result(other)}"
+        for other in others
+        if (other["threshold"], other["rate"]) == (row["threshold"], row["rate"])
+        and other["setting"] != row["setting"]
+    ]
+    where = [row["dataset"], row["setting"] if len(study.settings) > 1 else ""]
+    return row | {
+        "where": ", ".join(filter(None, where)),
+        "sentence": sentence(claim, row),
+        "reason": reason(row),
+        "also": tuned + settings,
+    }
+
+
+def result(row: Row) -> str:
+    """Return a verdict with its estimate and interval."""
+    return f"{row['verdict']}, {signed(row['estimate'])} ({interval(row)})"
+
+
+def sentence(claim: Claim, row: Row) -> str:
+    """Return a verdict's estimate in words; nothing if there is no estimate."""
+    if np.isnan(row["estimate"]):
+        return ""
+    mechanism = row["level"] == "mechanism"
+    words = (claim.mechanism.says if mechanism else claim.says).format(
+        loss=style.name(row["loss"]), against=style.name(row["against"])
+    )
+    if mechanism:
+        return f"{words}: {signed(row['estimate'])} ({row['stress']}; computed)."
+    return (
+        f"{words}: {signed(row['estimate'])} {row['unit']} (95% interval {interval(row)}, "
+        f"{row['n']} of {row['planned']} {sampled(row)})."
+    )
+
+
+def sampled(row: Row) -> str:
+    """Return the unit of a verdict's n."""
+    return "datasets" if row["dataset"] == POOLED else "paired seeds"
+
+
+def reason(row: Row) -> str:
+    """Return the reason for a verdict."""
+    smallest = f"the smallest difference that matters, {row['smallest']:+g}"
+    if row["reason"]:
+        return f"{row['reason'][0].upper()}{row['reason'][1:]}."
+    if row["level"] == "mechanism" and row["verdict"] != "undecided":
+        side = {"supported": "At least", "contradicted": "Below"}[row["verdict"]]
+        return f"{side} {smallest}."
+    return {
+        "supported": f"The whole interval is at least {smallest}.",
+        "contradicted": f"The whole interval is below {smallest}: {row['finding']}.",
+        "undecided": f"The interval contains {smallest}: more {sampled(row)} would decide.",
+    }[row["verdict"]]
+
+
+def decides(study: Study, claim: Claim, lines: Iterable[Row], level: str) -> Row | None:
+    """Return the line that summarises a level: at the reference setting, pooled if possible."""
+    experiment = claim.experiment if level != "mechanism" else None
+    reference = study.settings_of(experiment)[0].label if experiment in study.experiments else ""
+    rows = [row for row in lines if row["level"] == level and row["setting"] == reference]
+    pooled = [row for row in rows if row["dataset"] == POOLED]
+    return next(iter(pooled or rows), None)
+
+
+def summary(claim: Claim, level: str, row: Row | None) -> str:
+    """Return a level's verdict in a word."""
+    if row:
+        return row["verdict"]
+    applies = claim.experiment if level != "mechanism" else claim.mechanism
+    return "not in this study" if applies else "does not apply"

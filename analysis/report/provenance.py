@@ -1,0 +1,60 @@
+"""Origin of a study's results: its configuration, code, device and packages."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from analysis.figures import style
+
+if TYPE_CHECKING:
+    from analysis.results import Results
+    from experiments.plan.study import Study
+
+
+def provenance(results: Results) -> list[tuple[str, str]]:
+    """Return the origin of the results as (name, value) lines."""
+    study, records = results.study, results.records
+    seconds = sum(sum(record["seconds"].values()) for record in records)
+    written = [record["written"] for record in records]
+    planned = f"{len(study.runs)} runs planned, {len(records)} recorded"
+    lines = [
+        ("Study", f"{study.name}: {planned}"),
+        *((f"Axis: {style.title(axis)}", values) for axis, values in axes(study)),
+        ("Status", counts(record["status"] for record in records)),
+        ("Commit", counts(commit(record) for record in records)),
+        ("Code, training", counts(record["code"]["train"] for record in records)),
+        ("Code, evaluation", counts(record["code"]["evaluate"] for record in records)),
+        ("Device", counts(record["device"] for record in records)),
+        ("Training and evaluation", f"{seconds / 60:.1f} minutes in total, one thread per run"),
+        ("Written", f"{min(written)} to {max(written)}"),
+    ]
+    packages = sorted({package for record in records for package in record["versions"]})
+    return lines + [
+        (package, counts(record["versions"].get(package) for record in records))
+        for package in packages
+    ]
+
+
+def axes(study: Study) -> list[tuple[str, str]]:
+    """Return the axes of a study's training grid with the labels of their values."""
+    return [
+        (axis, ", ".join(dict.fromkeys(run.setting.labels[axis] for run in study.runs)))
+        for axis in study.axes
+    ]
+
+
+def commit(record: dict[str, Any]) -> str:
+    """Return the commit that a run was trained with."""
+    return f"{record['commit'] or 'none'}{' (with changes)' if record['dirty'] else ''}"
+
+
+def counts(values: Iterable[Any]) -> str:
+    """Return the distinct values, the most frequent first, with their numbers of runs.
+
+    >>> counts(["ok", "failed", "ok"]), counts(["cpu", "cpu"])
+    ('ok (2 runs), failed (1 runs)', 'cpu')
+    """
+    counted = Counter(values).most_common()
+    return ", ".join(f"{v} ({n} runs)" if len(counted) > 1 else str(v) for v, n in counted)

@@ -1,0 +1,12 @@
+"""Names of the steps of the analysis and their modules. Standard library only."""
+
+STEPS = {
+    "estimates": "analysis.scores.estimates",
+    "verdicts": "analysis.verdicts",
+    "figures": "analysis.figures.draw",
+    "stresses": "analysis.stresses",
+    "report": "analysis.report.report",
+    "paper": "analysis.report.paper",
+    "calibration": "analysis.calibration",
+}
+"""Step -> its module."""

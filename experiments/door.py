@@ -1,0 +1,82 @@
+"""The command line of a package: ``python -m PACKAGE STEP FOLDER [NAME]``."""
+
+import argparse
+import contextlib
+import importlib
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.layout import CONFIG
+
+log = logging.getLogger("dicebench")
+
+
+def step_function(path: str) -> Callable[..., None]:
+    """Return the function of a step, given as ``module`` (its `run`) or ``module:function``."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name or "run")
+
+
+def main(package: str, steps: Mapping[str, str], open_folder: Callable[[str], Any]) -> None:
+    """Run one step on the folder of a study, which holds its ``config.json``.
+
+    steps: name -> module of the step. open_folder: returns the step's first argument. A step logs
+    to the terminal and to ``FOLDER/logs/STEP.log`` (``FOLDER/logs/STEP/NAME.log``). An invalid
+    setting ends in one line and exit status 1.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {package}")
+    parser.add_argument("step", choices=steps)
+    parser.add_argument("folder", help="of a study: results/NAME")
+    parser.add_argument("name", nargs="?", help="of a dataset, job or figure, for some steps")
+    parser.add_argument("--jobs", type=int, help="number of runs at a time, for `train`")
+    args = parser.parse_args()
+    options = {} if args.jobs is None else {"jobs": args.jobs}
+    if Path(args.folder, CONFIG).is_file():
+        log_to(Path(args.folder, "logs", args.step, args.name or "").with_suffix(".log"))
+    else:
+        log_to(None)
+    with errors_in_one_line(f"the step {args.step}"):
+        step_function(steps[args.step])(open_folder(args.folder), args.name, **options)
+
+
+def download(words: list[str]) -> None:
+    """Fetch public datasets by name, without a study: ``python -m experiments download NAME``."""
+    parser = argparse.ArgumentParser(prog="python -m experiments download")
+    parser.add_argument("name", nargs="+", help="of a dataset")
+    parser.add_argument("--mirror", help="address that holds NAME.zip")
+    parser.add_argument("--root", default="data", help="folder of the datasets")
+    args = parser.parse_args(words)
+    log_to(None)
+    with errors_in_one_line("the download"):
+        step_function("experiments.data.fetch:download")(args.name, args.mirror, args.root)
+
+
+@contextlib.contextmanager
+def errors_in_one_line(work: str) -> Iterator[None]:
+    """Exit with status 1 after an error: one line for an invalid setting, else the traceback."""
+    try:
+        yield
+    except ValueError as error:
+        log.error("dicebench: %s", error)
+        raise SystemExit(1) from None
+    except Exception:
+        log.exception("dicebench: %s failed", work)
+        raise SystemExit(1) from None
+
+
+def log_to(path: Path | None) -> None:
+    """Log to the terminal and, if given, to a file."""
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(path, "w"))
+    log.setLevel(logging.INFO)  # and libraries keep to their warnings
+    logging.basicConfig(
+        level=logging.WARNING,
+        handlers=handlers,
+        format="%(asctime)s %(message)s",
+        datefmt="%H:%M:%S",
+    )
+    logging.captureWarnings(True)

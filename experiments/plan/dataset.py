@@ -1,0 +1,195 @@
+"""Datasets of a study: where the images are, and which masks are the target."""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from experiments.datasets import DATASETS
+from experiments.errors import ConfigError
+from experiments.layout import (
+    DESCRIPTION,
+    FOREGROUND,
+    IMAGES,
+    INSTANCES,
+    LABELS,
+    MASKS,
+    check_folder,
+    masks_of,
+)
+from experiments.plan.config import DatasetSettings
+from experiments.plan.seeds import fingerprint
+from losses import nearest
+
+CONTROLLED = "controlled"
+"""Source of the images that the suite makes."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset of a study: images made by the suite, or a prepared folder.
+
+    target: the foreground is this target's masks. classes: the training target instead, pairs of
+    a class name with its class ids in ``labels/`` or with a target; later classes overwrite
+    earlier ones. ignore: class id whose pixels are ignored in training and in scores. fetched:
+    whether `folder` is filled by a download.
+    """
+
+    name: str
+    source: str
+    folder: str | None = None
+    target: str | None = None
+    classes: tuple[tuple[str, tuple[int, ...] | str], ...] = ()
+    ignore: int | None = None
+    train: int = 96
+    val: int = 32
+    test: int = 64
+    fetched: bool = False
+
+    @property
+    def controlled(self) -> bool:
+        """Whether the suite makes the images."""
+        return self.source == CONTROLLED
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes that a model tells from background."""
+        return tuple(name for name, _ in self.classes) or (FOREGROUND,)
+
+    @property
+    def masks(self) -> str:
+        """The folder of the first class's masks."""
+        return self.layers[0]
+
+    @property
+    def layers(self) -> list[str]:
+        """The folders of all training targets."""
+        targets = [ids for _, ids in self.classes] or [self.target]
+        return [LABELS if isinstance(ids, tuple) else masks_of(ids) for ids in targets]
+
+    @property
+    def has_instances(self) -> bool:
+        """Whether object ids separate touching objects; ids belong to the masks of no target."""
+        folder = Path(self.folder or "", INSTANCES)
+        return not (self.controlled or self.classes or self.masks != MASKS) and folder.is_dir()
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether the images are already there."""
+        return not self.fetched or os.path.exists(f"{self.folder}/{DESCRIPTION}")
+
+    def check_target(self, target: str | None, place: str) -> None:
+        """Raise ConfigError if the dataset, as far as it is known, has no such target."""
+        if self.controlled:
+            raise ConfigError(
+                f"{place}: {target!r} is not allowed; allowed: nothing, for controlled images"
+            )
+        if self.on_disk:
+            check_folder(Path(self.folder), masks_of(target), place)
+        elif target and target != MASKS and self.source in DATASETS:
+            allowed = DATASETS[self.source]
+            if target not in allowed:
+                raise ConfigError(
+                    f"{place}: {target!r} is not allowed{nearest(target, allowed)}; "
+                    f"allowed: {', '.join(allowed) or 'no target'}"
+                )
+
+    def input_files(self, observers: list[str]) -> list[Path]:
+        """Return the files that stressed images are made from, as far as they are on disk.
+
+        observers: targets whose masks are training labels in some stress.
+        """
+        if self.controlled or not self.on_disk:
+            return []
+        folders = {IMAGES, *self.layers, *map(masks_of, observers)}
+        folders |= {LABELS} if self.ignore is not None else set()
+        folders |= {INSTANCES} if self.has_instances else set()
+        root = Path(self.folder)
+        return sorted(p for part in folders for p in (root / part).rglob("*") if p.is_file())
+
+    def signature(self, observers: list[str]) -> str:
+        """Return a fingerprint of the input files: names, sizes and times of change.
+
+        Of a fetched dataset only files that changed after the download are part of it, so that
+        it is the same before and after the download.
+        """
+        described = Path(self.folder or "", DESCRIPTION)
+        since = described.stat().st_mtime_ns if self.fetched and described.exists() else 0
+        files = [(str(p), p.stat()) for p in self.input_files(observers)]
+        return fingerprint(
+            [(name, s.st_size, s.st_mtime_ns) for name, s in files if s.st_mtime_ns > since]
+        )
+
+
+def resolve(name: str, settings: DatasetSettings | None, mirror: str | None) -> Dataset:
+    """Return a dataset with its folder; ConfigError if it cannot be had or does not fit."""
+    place = f"datasets.{name}"
+    settings = settings or DatasetSettings()
+    values = settings.model_dump() | {"source": settings.source or name}
+    dataset = Dataset(name, **values | {"classes": tuple(settings.classes.items())})
+    if dataset.controlled:
+        for key in ("folder", "target", "classes", "ignore"):
+            if values[key] not in (None, {}):
+                raise ConfigError(
+                    f"{place}.{key}: {values[key]!r} is not allowed; allowed: nothing, for "
+                    "controlled images"
+                )
+        return dataset
+    if not dataset.folder:
+        folder, fetched = locate(dataset.source, mirror, place)
+        dataset = replace(dataset, folder=folder, fetched=fetched)
+    _check(dataset, place)
+    return dataset
+
+
+def _check(dataset: Dataset, place: str) -> None:
+    """Raise ConfigError if a folder lacks the masks or labels that the settings name."""
+    if not dataset.classes:
+        dataset.check_target(dataset.target, f"{place}.target" if dataset.target else place)
+    elif dataset.target:
+        raise ConfigError(
+            f"{place}.target: {dataset.target!r} is not allowed; allowed: nothing next to 'classes'"
+        )
+    by_id = [f"{place}.ignore"] if dataset.ignore is not None else []
+    for _, ids in dataset.classes:
+        if isinstance(ids, str):
+            dataset.check_target(ids, f"{place}.classes")
+        else:
+            by_id.append(f"{place}.classes")
+    if dataset.on_disk:
+        for setting in by_id:
+            check_folder(Path(dataset.folder), LABELS, setting)
+
+
+def is_url(mirror: str | None) -> bool:
+    """Return whether a mirror is an address and not a folder."""
+    return bool(mirror) and "://" in mirror
+
+
+def locate(source: str, mirror: str | None, place: str) -> tuple[str, bool]:
+    """Return the folder of a dataset that is given by its name, and whether it is fetched there.
+
+    A mirror is tried first: a folder that holds the dataset, or an address. Otherwise a public
+    dataset of the suite is fetched from its own address.
+    """
+    fetched = f"data/{source}", True
+    if is_url(mirror):
+        return fetched
+    present = []
+    if mirror is not None:
+        if not Path(mirror).is_dir():
+            raise ConfigError(
+                f"mirror: {mirror!r} is not allowed; allowed: an existing folder of prepared "
+                "datasets, or an address"
+            )
+        present = sorted(p.name for p in Path(mirror).iterdir() if p.is_dir())
+    if source in present:
+        return str(Path(mirror, source)), False
+    if source in DATASETS:
+        return fetched
+    holds = f"the mirror {mirror!r} holds: {', '.join(present) or 'nothing'}"
+    raise ConfigError(
+        f"{place}: there is no dataset {source!r}{nearest(source, [*present, *DATASETS])}; "
+        f"allowed: 'folder: PATH' in the configuration, or a public dataset "
+        f"({', '.join(DATASETS)}), or "
+        + ("a dataset of a mirror (--config mirror=FOLDER_OR_URL)" if mirror is None else holds)
+    )

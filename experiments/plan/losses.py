@@ -1,0 +1,88 @@
+"""Loss specifications of a configuration, checked without importing a loss."""
+
+import importlib.util
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from experiments.errors import ConfigError
+from experiments.plan.values import to_name, to_number
+from losses import LOSSES, nearest
+
+IMPORT_PATH = re.compile(r"([A-Za-z_][\w.]*):[A-Za-z_][\w.]*")
+"""``package.module:Class``."""
+
+
+def loss_specs(value: Any) -> dict[str, dict[str, Any]]:
+    """Check the losses: name -> options, `use` or `sum`; unknown names are refused."""
+    if not isinstance(value, dict) or not value:
+        raise ValueError(f"{value!r} is not allowed; allowed: at least one entry, name: options")
+    problems: list[str] = []
+    specs = {}
+    for name, spec in value.items():
+        place = f".{name}"
+        try:
+            to_name(name)
+        except ValueError as error:
+            problems.append(f"{place}: {error}")
+        spec = {} if spec is None else spec
+        if not isinstance(spec, dict):
+            problems.append(f"{place}: {spec!r} is not allowed; allowed: a mapping of options")
+        elif "sum" in spec:
+            problems += _sum_problems(spec, place)
+            specs[name] = spec
+        else:
+            use = spec.get("use", name)
+            if use not in LOSSES and ":" not in str(use):
+                problems.append(
+                    f"{place}: unknown loss {use!r}{nearest(use, LOSSES)}; allowed: "
+                    f"{', '.join(LOSSES)}, or 'use: \"package.module:Class\"'"
+                )
+            specs[name] = {"use": use, **spec}
+        problems += [f"{place}: {problem}" for problem in _missing_modules(spec)]
+    if problems:
+        raise ConfigError(problems)
+    return specs
+
+
+def _sum_problems(spec: dict, place: str) -> Iterator[str]:
+    terms = spec["sum"]
+    if len(spec) > 1:
+        yield f"{place}: {sorted(spec)} is not allowed; allowed: 'sum' alone"
+    if not isinstance(terms, dict) or not terms:
+        yield f"{place}.sum: {terms!r} is not allowed; allowed: at least one entry, loss: weight"
+        return
+    for part, weight in terms.items():
+        if part not in LOSSES:
+            yield (
+                f"{place}.sum: {part!r} is not allowed{nearest(part, LOSSES)}; "
+                f"allowed: {', '.join(LOSSES)}"
+            )
+        weight = weight.get("weight") if isinstance(weight, dict) else weight
+        weight = to_number(weight) if isinstance(weight, str) else weight
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight >= 0:
+            yield f"{place}.sum.{part}: {weight!r} is not allowed; allowed: a weight of at least 0"
+
+
+def custom_modules(spec: Any) -> set[str]:
+    """Return the modules of the import paths anywhere in a specification.
+
+    >>> sorted(custom_modules({"use": "blob", "criterion": {"use": "mine:Loss"}}))
+    ['mine']
+    """
+    if isinstance(spec, str):
+        match = IMPORT_PATH.fullmatch(spec)
+        return {match[1]} if match else set()
+    if isinstance(spec, dict):
+        spec = [*spec, *spec.values()]
+    return set().union(*map(custom_modules, spec)) if isinstance(spec, list) else set()
+
+
+def _missing_modules(spec: Any) -> Iterator[str]:
+    for module in sorted(custom_modules(spec)):
+        top = module.partition(".")[0]
+        if importlib.util.find_spec(top) is None:
+            yield (
+                f"there is no module {top!r} on the Python path; allowed: a module whose file is "
+                "next to the Snakefile or in a folder on PYTHONPATH"
+            )

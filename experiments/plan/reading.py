@@ -1,0 +1,137 @@
+"""Read a configuration: every problem at once, each with place, value and allowed values."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from experiments.errors import ConfigError
+from experiments.plan.config import (
+    REQUIRED,
+    Config,
+    DatasetSettings,
+    ExperimentSettings,
+    LevelSettings,
+    Optimizer,
+    Schedule,
+    Training,
+)
+from losses import nearest
+
+TAGS = ("one", "axis", "number", "word", "[key]")
+"""Parts of a pydantic location that are no setting."""
+ALLOWED = {
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "string_type": "a text",
+    "string_too_short": "a text",
+    "dict_type": "a mapping of names to settings",
+    "model_type": "a mapping of names to settings",
+    "model_attributes_type": "a mapping of names to settings",
+    "list_type": "a list",
+    "too_short": "at least one entry",
+    "greater_than": "above {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "below {lt}",
+    "less_than_equal": "at most {le}",
+    "multiple_of": "a multiple of {multiple_of}",
+}
+"""Kind of a pydantic error -> the allowed values."""
+
+
+def _problem(error: Mapping[str, Any]) -> Iterator[str]:
+    """Yield an error of pydantic as lines that name the setting, the value and what is allowed."""
+    place = ".".join(str(p) for p in error["loc"] if isinstance(p, str) and p not in TAGS)
+    value, kind, context = error["input"], error["type"], error.get("ctx", {})
+    if kind == "extra_forbidden":
+        parent, _, key = place.rpartition(".")
+        allowed = sorted(_fields_at(error["loc"][:-1]))
+        yield (
+            f"{parent}{': ' * bool(parent)}unknown setting {key!r}{nearest(key, allowed)}; "
+            f"allowed: {', '.join(allowed)}"
+        )
+    elif kind == "value_error":
+        problem = context["error"]
+        if isinstance(problem, ConfigError):
+            yield from (f"{place}{line}" for line in problem.problems)
+        else:
+            yield f"{place}: {problem}"
+    elif kind == "literal_error":
+        allowed = re.findall("'([^']*)'", context["expected"])
+        yield (
+            f"{place}: {value!r} is not allowed{nearest(value, allowed)}; "
+            f"allowed: {', '.join(allowed)}"
+        )
+    else:
+        allowed = ALLOWED.get(kind, error["msg"]).format(**context)
+        yield f"{place}: {value!r} is not allowed; allowed: {allowed}"
+
+
+def _fields_at(location: tuple) -> Iterable[str]:
+    """Return the names of the settings at a place of the configuration."""
+    match [part for part in location if isinstance(part, str) and part not in TAGS]:
+        case []:
+            model = Config
+        case ["datasets", _]:
+            model = DatasetSettings
+        case ["experiments", _]:
+            model = ExperimentSettings
+        case ["experiments", *_]:
+            model = LevelSettings
+        case [*_, "optimizer"]:
+            model = Optimizer
+        case [*_, "schedule"]:
+            model = Schedule
+        case _:
+            model = Training
+    return model.model_fields
+
+
+def read(config: Mapping[str, Any]) -> tuple[Config, list[str]]:
+    """Return the settings that are valid (the others keep their default) and all problems."""
+    problems = [f"configuration: the setting {k!r} is missing" for k in REQUIRED if k not in config]
+    try:
+        return Config.model_validate(dict(config)), problems
+    except ValidationError as error:
+        problems += [problem for one in error.errors() for problem in _problem(one)]
+        invalid = {one["loc"][0] for one in error.errors()}
+        return Config.model_validate(
+            {k: v for k, v in config.items() if k not in invalid}
+        ), problems
+
+
+def level(settings: Mapping[str, Any], place: str) -> LevelSettings:
+    """Return the checked settings of one level; ConfigError names them as `place`."""
+    try:
+        return LevelSettings.model_validate(dict(settings))
+    except ValidationError as error:
+        lines = [line for one in error.errors() for line in _problem(one)]
+        raise ConfigError(f"{place}: {line.partition(': ')[2]}" for line in lines) from None
+
+
+class _Loader(yaml.SafeLoader):
+    """A YAML loader that refuses duplicate keys."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                line = node.start_mark.line + 1
+                raise ConfigError(
+                    f"{self.name}: duplicate key {key!r} in the mapping at line {line}; "
+                    "allowed: each key once"
+                )
+        return super().construct_mapping(node, deep)
+
+
+def refuse_duplicates(path: str | Path) -> None:
+    """Raise ConfigError if a mapping of a YAML file has a key twice."""
+    with open(path) as file:
+        yaml.load(file, _Loader)

@@ -1,0 +1,107 @@
+"""The project's files that a module is made of: what it imports, directly or not.
+
+Standard library only. No module is imported: the files are parsed.
+"""
+
+import ast
+import importlib.util
+import os
+import sysconfig
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+LIBRARIES = tuple(
+    str(Path(sysconfig.get_paths()[kind]))
+    for kind in ("stdlib", "platstdlib", "purelib", "platlib")
+)
+
+
+def sources(*modules: str) -> list[str]:
+    """Return the paths of the project's files that modules import, their own included.
+
+    A module that is not part of the project (standard library, installed) has no files.
+    """
+    return sorted(os.path.relpath(path) for path in closure(*modules).values())
+
+
+def closure(*modules: str) -> dict[str, Path]:
+    """Return name -> file of the project's modules that modules import, themselves included."""
+    files: dict[str, Path] = {}
+    waiting = [part for module in modules for part in _with_packages(module)]
+    while waiting:
+        name = waiting.pop()
+        if name in files or (path := locate(name)) is None:
+            continue
+        files[name] = path
+        waiting += [
+            part
+            for module in _imports(path, name, path.stat().st_mtime_ns)
+            for part in _with_packages(module)
+        ]
+    return files
+
+
+def locate(module: str) -> Path | None:
+    """Return the file of a module of the project, or None for any other name."""
+    top, *below = module.split(".")
+    folder = _top_folder(top)
+    if folder is None:
+        return None
+    path = Path(folder, *below)
+    for candidate in (path / "__init__.py", path.with_suffix(".py")):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def _top_folder(top: str) -> Path | None:
+    """Return the path of a top-level module of the project, without its suffix."""
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    if spec is None or spec.origin in ("built-in", "frozen"):
+        return None
+    if spec.origin is None:  # a folder without __init__.py
+        folders = list(spec.submodule_search_locations or [])
+        path = Path(folders[0]) if folders else None
+    else:
+        origin = Path(spec.origin)
+        path = origin.parent if origin.name == "__init__.py" else origin.with_suffix("")
+    outside = path is None or str(path).startswith(LIBRARIES) or "site-packages" in path.parts
+    return None if outside else path
+
+
+def _with_packages(module: str) -> list[str]:
+    """Return a module and the packages that Python imports before it."""
+    parts = module.split(".")
+    return [".".join(parts[: i + 1]) for i in range(len(parts))]
+
+
+@cache
+def _imports(path: Path, module: str, changed: int) -> tuple[str, ...]:
+    """Return the modules that a file may import; `changed` (its time) renews the cache."""
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    names = []
+    for node in _statements(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parts = package.split(".")
+            base = ".".join(parts[: len(parts) - node.level + 1]) if node.level else ""
+            base = ".".join(filter(None, (base, node.module)))
+            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Attribute) and node.attr == "iter_modules":
+            # A package that discovers its modules imports them all.
+            names += [f"{package}.{file.stem}" for file in path.parent.glob("*.py")]
+    return tuple(names)
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes of a file, without those that only type checkers read."""
+    if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+        return
+    yield node
+    for child in ast.iter_child_nodes(node):
+        yield from _statements(child)

@@ -1,0 +1,342 @@
+"""From a configuration to the runs of a study.
+
+A **stress** is a set of knobs that differ from a dataset as it is; a **level** is a stress, and
+training fields, at a point of an experiment; a **setting** is a point of the training grid; a
+**RunSpec** is one model to train. Levels that have the same cell share their runs.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from experiments.errors import ConfigError
+from experiments.layout import CONFIG, DESCRIPTION, RECORD, REPORT, RUNS, STRESSES, VERDICTS
+from experiments.plan import dataset as datasets
+from experiments.plan import levels
+from experiments.plan import training as grids
+from experiments.plan.config import Config, Training
+from experiments.plan.dataset import Dataset
+from experiments.plan.knobs import Stress
+from experiments.plan.labels import label_of
+from experiments.plan.levels import Experiment, Level
+from experiments.plan.losses import custom_modules
+from experiments.plan.reading import read
+from experiments.plan.seeds import fingerprint
+from experiments.plan.training import Setting
+from losses import LOSSES
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One model to train: everything that its numbers depend on.
+
+    setting: the labels of its training settings; they name it and change no number.
+    """
+
+    dataset: str
+    stress: Stress
+    loss: str
+    loss_spec: dict[str, Any] = field(hash=False)
+    seed: int
+    training: Training = field(hash=False)
+    setting: Setting = field(compare=False)
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the optimizer."""
+        return self.training.learning_rate
+
+    @property
+    def path(self) -> str:
+        """The run's folder below the study's folder."""
+        setting = f"_{self.setting.name}" if self.setting.name else ""
+        return (
+            f"runs/{self.dataset}/{self.stress.name}/{self.loss}"
+            f"/lr-{self.learning_rate:g}{setting}/seed-{self.seed}"
+        )
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """The axes of a run, with its place on each. Tables and selections derive from it."""
+        return {
+            "dataset": self.dataset,
+            "stress": self.stress.name,
+            "loss": self.loss,
+            "learning_rate": self.learning_rate,
+            **self.setting.labels,
+            "seed": self.seed,
+        }
+
+    @property
+    def cell(self) -> tuple[str, str, int]:
+        """Dataset, stress and seed: data, order and initial weights depend on nothing else."""
+        return (self.dataset, self.stress.name, self.seed)
+
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        """The run's configuration as plain data."""
+        return {
+            "dataset": self.dataset,
+            "stress": dict(self.stress),
+            "loss": self.loss,
+            "loss_spec": self.loss_spec,
+            "seed": self.seed,
+            "training": self.training.model_dump(),
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the run's configuration."""
+        return fingerprint(self.description)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Runs that one job of the workflow trains."""
+
+    name: str
+    runs: tuple[RunSpec, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the configuration of all its runs."""
+        return fingerprint([run.fingerprint for run in self.runs])
+
+
+class Study:
+    """A checked configuration and everything that follows from it.
+
+    config: as YAML or JSON gives it. folder: the study's folder, ``results/NAME`` by default.
+    Raises ConfigError that lists every invalid setting.
+    """
+
+    def __init__(self, config: Mapping[str, Any], folder: str | None = None) -> None:
+        self.config = dict(config)
+        checked, problems = read(config)
+        self.datasets: dict[str, Dataset] = {}
+        self.experiments: dict[str, Experiment] = {}
+        self._resolve(checked, problems)
+        self.name, self.losses, self.seeds = checked.study, checked.losses, checked.seeds
+        self.image_size, self.device, self.mirror = (
+            checked.image_size,
+            checked.device,
+            checked.mirror,
+        )
+        self.keep, self.job_per = tuple(checked.keep), checked.job_per
+        self.folder = folder or f"results/{self.name}"
+        rates = grids.rates(checked.training)
+        self.rates = sorted(rates)
+        points = grids.points(checked.training, checked.models)
+        self.training = points[0][1]
+        self._grid = list(points[0][0])
+        self._reference = points[0][0] | {
+            f: label_of(getattr(self.training, f))
+            for experiment in self.experiments.values()
+            for f in levels.TRAINING
+            if f in experiment.training_fields and f not in points[0][0]
+        }
+        self.settings = [self._setting(labels, training) for labels, training in points]
+
+    def _resolve(self, checked: Config, problems: list[str]) -> None:
+        """Fill datasets and experiments from the valid settings; raise ConfigError for the rest."""
+        settings = checked.datasets or {}
+        for name, value in settings.items():
+            try:
+                self.datasets[name] = datasets.resolve(name, value, checked.mirror)
+            except ConfigError as error:
+                problems += error.problems
+        for name, value in (checked.experiments or {}).items():
+            try:
+                self.experiments[name] = levels.resolve(name, value, self.datasets)
+            except ConfigError as error:
+                problems += error.problems
+        try:
+            grids.points(checked.training, checked.models)
+        except ConfigError as error:
+            problems += error.problems
+        if problems:
+            raise ConfigError(problems)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Study":
+        """Return the study whose configuration a folder holds as ``config.json``."""
+        path = Path(folder, CONFIG)
+        if not path.is_file():
+            raise ConfigError(
+                f"{path}: there is no such file; allowed: the folder of a study, results/NAME"
+            )
+        return cls(json.loads(path.read_text()), str(folder).rstrip("/"))
+
+    def file(self, name: str) -> Path:
+        """Return a file of the study's folder; `experiments.layout` has the names."""
+        return Path(self.folder, name)
+
+    # Training settings
+
+    @property
+    def axes(self) -> list[str]:
+        """Training fields that differ between runs, without the learning rate."""
+        return list(self._reference)
+
+    @property
+    def key_columns(self) -> list[str]:
+        """The columns that identify a run."""
+        return list(self.runs[0].key)
+
+    def _setting(self, labels: dict[str, str], training: Training) -> Setting:
+        own = {f: label_of(getattr(training, f)) for f in self._reference if f not in labels}
+        labels = {axis: (labels | own)[axis] for axis in self._reference}
+        different = [f"{axis}-{v}" for axis, v in labels.items() if v != self._reference[axis]]
+        label = ", ".join(f"{axis.replace('_', ' ')} {labels[axis]}" for axis in self._grid)
+        return Setting(training, labels, label, "_".join(different))
+
+    def settings_of(self, experiment: str) -> list[Setting]:
+        """Return the grid for an experiment, without the axes that the experiment itself sets."""
+        own = self.experiments[experiment].training_fields
+        return [s for s in self.settings if all(s.labels[f] == self._reference[f] for f in own)]
+
+    def at(self, level: Level, setting: Setting) -> Setting:
+        """Return a setting with a level's training fields."""
+        if not level.training:
+            return setting
+        labels = setting.labels | {f: label_of(v) for f, v in level.training.items()}
+        return self._setting(labels, setting.training.model_copy(update=level.training))
+
+    def where(self, dataset: str, level: Level, setting: Setting) -> dict[str, str]:
+        """Return the columns and values that select a level's rows of the study's table."""
+        labels = self.at(level, setting).labels
+        return {"dataset": dataset, "stress": level.stress.name, **labels}
+
+    # Data
+
+    def data_folder(self, dataset: str, stress: str, seed: int) -> str:
+        """Return the folder of the stressed dataset of a cell."""
+        return f"{self.folder}/data/{dataset}/{stress}/seed-{seed}"
+
+    def stresses(self, dataset: str) -> dict[str, Stress]:
+        """Return the stresses of a dataset by name, each once."""
+        return {
+            level.stress.name: level.stress
+            for experiment in self.experiments.values()
+            for level in experiment.levels[dataset]
+        }
+
+    def observers(self, dataset: str) -> list[str]:
+        """Return the targets whose masks are training labels in some stress of a dataset."""
+        stresses = self.stresses(dataset).values()
+        return sorted({stress["observer"] for stress in stresses if "observer" in stress})
+
+    def stressed(self, dataset: str) -> list[str]:
+        """Return the descriptions of a dataset's stressed folders."""
+        return [
+            f"{self.data_folder(dataset, stress, seed)}/{DESCRIPTION}"
+            for stress in self.stresses(dataset)
+            for seed in self.seeds
+        ]
+
+    @property
+    def fetched(self) -> list[str]:
+        """Names of the datasets that are fetched to ``data/``, each once."""
+        return sorted({d.source for d in self.datasets.values() if d.fetched})
+
+    @property
+    def missing(self) -> list[str]:
+        """Names of the datasets that are still to be fetched."""
+        return sorted({d.source for d in self.datasets.values() if not d.on_disk})
+
+    @property
+    def mirror_address(self) -> str | None:
+        """The mirror if it is an address, else None."""
+        return self.mirror if datasets.is_url(self.mirror) else None
+
+    @property
+    def class_counts(self) -> list[int]:
+        """The numbers of classes that models are built for."""
+        return sorted({len(dataset.class_names) for dataset in self.datasets.values()})
+
+    @property
+    def loss_modules(self) -> list[str]:
+        """Modules of the suite's losses and of the custom ones."""
+        suite = {entry.path.partition(":")[0] for entry in LOSSES.values()}
+        return sorted(suite.union(*map(custom_modules, self.losses.values())))
+
+    # Runs
+
+    @cached_property
+    def runs(self) -> list[RunSpec]:
+        """Every run of the study, once; the losses of a cell follow each other."""
+        runs = {}
+        for dataset in self.datasets:
+            for seed in self.seeds:
+                for stress, setting in self._cells(dataset):
+                    for loss, spec in self.losses.items():
+                        for rate in self.rates:
+                            training = setting.training.model_copy(update={"learning_rate": rate})
+                            run = RunSpec(dataset, stress, loss, spec, seed, training, setting)
+                            runs[run.path] = run
+        return list(runs.values())
+
+    def _cells(self, dataset: str) -> list[tuple[Stress, Setting]]:
+        """Return the stresses and settings of a dataset's runs, each pair once."""
+        cells = {}
+        for name, experiment in self.experiments.items():
+            for level in experiment.levels[dataset]:
+                for setting in self.settings_of(name):
+                    at = self.at(level, setting)
+                    cells[level.stress.name, at.name] = level.stress, at
+        return list(cells.values())
+
+    @cached_property
+    def jobs(self) -> dict[str, Job]:
+        """The runs by job: those of a dataset, or of one loss or seed of it (`job_per`)."""
+        groups: dict[str, list[RunSpec]] = {}
+        for run in self.runs:
+            parts = {"dataset": "", "loss": f"_{run.loss}", "seed": f"_seed-{run.seed}"}
+            groups.setdefault(f"{run.dataset}{parts[self.job_per]}", []).append(run)
+        return {name: Job(name, tuple(runs)) for name, runs in groups.items()}
+
+    def run_folder(self, run: RunSpec) -> Path:
+        """Return the folder of a run's files."""
+        return Path(self.folder, run.path)
+
+    def record(self, run: RunSpec) -> str:
+        """Return the path of a run's record."""
+        return f"{self.folder}/{run.path}/{RECORD}"
+
+    @property
+    def outputs(self) -> list[str]:
+        """The files that a study ends in, with every record, so that a missing one is remade."""
+        ends = [str(self.file(name)) for name in (RUNS, STRESSES, VERDICTS, REPORT)]
+        return ends + [self.record(run) for run in self.runs]
+
+    # Fingerprints: a job runs again when they change
+
+    @property
+    def json(self) -> str:
+        """The configuration in its own order, which is the order of tables and figures."""
+        return json.dumps(self.config, indent=1) + "\n"
+
+    @property
+    def check_fingerprint(self) -> str:
+        """Fingerprint of the settings that are checked before training."""
+        trainings = {run.path.split("/")[4]: run.training.model_dump() for run in self.runs}
+        return fingerprint(
+            [self.losses, trainings, self.device, self.class_counts, self.image_size]
+        )
+
+    @property
+    def analysis_fingerprint(self) -> str:
+        """Fingerprint of the settings that the analysis reads."""
+        cells = [experiment.levels for experiment in self.experiments.values()]
+        names = list(self.experiments), list(self.losses), self.seeds, self.rates
+        return fingerprint([names, [s.label for s in self.settings], repr(cells)])
+
+    def data_fingerprint(self, dataset: str) -> str:
+        """Fingerprint of the settings and input files that a stressed dataset is made from."""
+        settings = self.datasets[dataset]
+        return fingerprint(
+            [repr(settings), self.image_size, settings.signature(self.observers(dataset))]
+        )

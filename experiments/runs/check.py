@@ -1,0 +1,139 @@
+"""Step `check`: before training, build and call everything that a study names.
+
+It refuses settings that only the libraries can judge: the device, every model, optimizer,
+schedule and augmentation, and every loss.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+import losses
+from experiments.errors import ConfigError
+from experiments.files import write_whole
+from experiments.layout import CHECKED
+from experiments.runs import models, optimizers
+from experiments.runs.batches import to_target
+from experiments.runs.fit import resolve_device
+
+if TYPE_CHECKING:
+    from experiments.plan.config import Training
+    from experiments.plan.study import Study
+
+MODEL_FIELDS = {"architecture", "encoder", "encoder_weights", "model_options"}
+"""Training settings that make the model."""
+
+
+def run(study: Study, name: str | None = None, jobs: int = 1) -> None:
+    """Check the study and write ``logs/checked``."""
+    check(study)
+    text = f"{len(study.losses)} losses and {len(trainings(study))} training settings checked\n"
+    write_whole(study.file(CHECKED), text)
+
+
+def check(study: Study) -> None:
+    """Raise ConfigError with all problems of the study."""
+    problems = []
+    for call in _checks(study):
+        try:
+            call()
+        except ValueError as error:
+            problems += getattr(error, "problems", [str(error)])
+    if problems:
+        raise ConfigError(dict.fromkeys(problems))
+
+
+def trainings(study: Study) -> list[Training]:
+    """Return the distinct training settings of the study's runs."""
+    return list({_text(run.training.model_dump()): run.training for run in study.runs}.values())
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def _checks(study: Study) -> Iterator[Callable[[], None]]:
+    yield partial(resolve_device, study.device)
+    settings = trainings(study)
+    for training in {_text(t.model_dump(include=MODEL_FIELDS)): t for t in settings}.values():
+        for classes in study.class_counts:
+            yield partial(check_model, training, study.image_size, classes)
+    for training in settings:
+        yield partial(check_optimizer, training)
+    lists = [t.augment for t in settings if isinstance(t.augment, list)]
+    for specs in {_text(specs): specs for specs in lists}.values():
+        grey = any(dataset.controlled for dataset in study.datasets.values())
+        yield partial(check_augment, specs, study.image_size, (1,) if grey else (1, 3))
+    for name, spec in study.losses.items():
+        for classes in study.class_counts:
+            yield partial(check_loss, name, spec, classes)
+
+
+def check_model(training: Training, side: int, classes: int) -> None:
+    """Build the model and call it on two grey images; ConfigError if that fails."""
+    model = models.build(training, channels=1, classes=classes)
+    images = torch.zeros(min(2, training.batch_size), 1, side, side)
+    try:
+        with torch.no_grad():
+            logits = model(images)
+        if logits.shape[2:] != images.shape[2:]:
+            raise ValueError(f"its logits have shape {tuple(logits.shape)}")
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"training: {training.architecture} with encoder {training.encoder!r}, batch_size "
+            f"{training.batch_size} and model_options {training.model_options} fails on images of "
+            f"image_size {side}: {error}"
+        ) from None
+
+
+def check_optimizer(training: Training) -> None:
+    """Build the optimizer and the schedule and make one step; ConfigError if that fails."""
+    layer = nn.Conv2d(1, 1, 3)
+    optimizer = optimizers.build(training, layer.parameters())
+    schedule = optimizers.schedule(training, optimizer)
+    layer(torch.ones(1, 1, 3, 3)).sum().backward()
+    try:
+        optimizer.step()
+        schedule.step()
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"training.optimizer: {training.optimizer.name} with options "
+            f"{training.optimizer.options} fails: {error}"
+        ) from None
+
+
+def check_augment(specs: list[dict[str, Any]], side: int, channels: tuple[int, ...]) -> None:
+    """Build and apply a list of transforms; ConfigError has all problems."""
+    from experiments.runs import augment  # albumentations takes seconds to import
+
+    augment.check(specs, side, channels)
+
+
+def check_loss(name: str, spec: dict[str, Any], classes: int) -> None:
+    """Call a loss on logits and a target of so many classes; ConfigError if that fails."""
+    setting = f"losses.{name}"
+    channels = models.outputs(classes)
+    pixels = torch.linspace(-1, 1, 2 * channels * 16 * 16).sin()
+    logits = pixels.reshape(2, channels, 16, 16).requires_grad_()
+    target = to_target(np.arange(2 * 16 * 16).reshape(2, 16, 16) % (classes + 1), classes)
+    try:
+        value = losses.build(spec)(logits, target)
+    except ValueError as error:
+        raise ConfigError(f"{setting}: {error}") from None
+    except Exception as error:
+        raise ConfigError(
+            f"{setting}: {spec} fails on logits of shape {tuple(logits.shape)} and target of shape "
+            f"{tuple(target.shape)}: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(value, torch.Tensor) or value.dim() or not torch.isfinite(value):
+        raise ConfigError(f"{setting}: {spec} returned {value}; allowed: one finite number")
+    value.backward()
+    if logits.grad is None or not logits.grad.isfinite().all():
+        raise ConfigError(f"{setting}: {spec} has no finite gradient at the logits")

@@ -1,0 +1,67 @@
+"""Step `controls`: score predictions that no model made.
+
+They show the meaning of a score: nothing predicted, the true mask, and a random mask of the true
+mask's size.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
+
+from experiments.data import prepared
+from experiments.files import write_whole
+from experiments.layout import CONTROLS
+from experiments.plan.seeds import stable_seed
+from experiments.runs import evaluate
+from experiments.runs.table import NUMERIC, columns
+from experiments.runs.truth import truths
+
+if TYPE_CHECKING:
+    from experiments.plan.study import Study
+
+
+def run(study: Study, name: str | None = None, jobs: int = 1) -> None:
+    """Write ``controls.csv``."""
+    write_whole(study.file(CONTROLS), control(study).to_csv(index=False))
+
+
+def predictions(
+    rng: np.random.Generator, masks: Bool[np.ndarray, "n k h w"]
+) -> dict[str, Float[np.ndarray, "n k h w"]]:
+    """Return the probabilities of each control, for true masks of k classes."""
+    ends = masks.mean((2, 3), keepdims=True).cumsum(1)
+    uniform = rng.random(masks[:, :1].shape)
+    return {
+        "all background": np.zeros(masks.shape),
+        "random mask": np.diff(uniform < ends, axis=1, prepend=False).astype(float),
+        "true mask": masks.astype(float),
+    }
+
+
+def control(study: Study) -> pd.DataFrame:
+    """Return rows of the study's table for each cell and control, at threshold 0.5."""
+    rows = []
+    for dataset in study.datasets:
+        for stress in study.stresses(dataset):
+            for seed in study.seeds:
+                rows += _rows(study, dataset, stress, seed)
+    table = pd.DataFrame(rows).reindex(columns=columns(study.axes))
+    table[NUMERIC] = table[NUMERIC].astype("Int64")
+    return table
+
+
+def _rows(study: Study, dataset: str, stress: str, seed: int) -> list[dict[str, Any]]:
+    test = truths(prepared.read(study.data_folder(dataset, stress, seed)))
+    masks = np.stack([[truth.mask for truth in of_class] for of_class in test.values()], axis=1)
+    rng = np.random.default_rng(stable_seed("controls", dataset, stress, seed))
+    key = {"dataset": dataset, "stress": stress, "seed": seed, "status": "ok"}
+    key |= study.settings[0].labels
+    return [
+        key | {"loss": name} | row
+        for name, prob in predictions(rng, masks).items()
+        for row in evaluate.count(prob, test)
+    ]

@@ -1,0 +1,56 @@
+"""Predicted classes and their pooled Dice scores, from probabilities."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Integer, Shaped
+
+
+def most_probable(prob: Float[np.ndarray, "n k h w"]) -> Bool[np.ndarray, "n k h w"]:
+    """Return, for each class, the pixels where no class and no background is more probable.
+
+    prob: of the k classes; the background has the rest to 1. Of equals, the first one wins.
+    With one class this is p > 0.5.
+
+    >>> most_probable(np.array([0.5, 0.6]).reshape(1, 1, 1, 2)).ravel().tolist()
+    [False, True]
+    """
+    background = 1 - prob.sum(1, keepdims=True)
+    best = np.concatenate([background, prob], axis=1).argmax(1)
+    return np.stack([best == k for k in range(1, prob.shape[1] + 1)], axis=1)
+
+
+def pooled_dice(
+    prob: Float[np.ndarray, "*pixels"],
+    masks: Shaped[np.ndarray, "*pixels"],
+    thresholds: Float[np.ndarray, " t"],
+) -> Float[np.ndarray, " t"]:
+    """Return 2 TP / (2 TP + FP + FN) over all pixels of all images, at each threshold.
+
+    prob: or booleans. masks: foreground is above 0. thresholds: ascending. 0 / 0 is 0.
+
+    >>> pooled_dice(np.array([0.2, 0.6, 0.9]), np.array([0, 1, 1]), np.array([0.1, 0.5]))
+    array([0.8, 1. ])
+    """
+    # A histogram by threshold bin gives the sums of all thresholds in one pass over the pixels.
+    bins = np.searchsorted(thresholds, prob.ravel(), side="left")
+    pixels = np.bincount(bins, minlength=len(thresholds) + 1)
+    foreground = np.bincount(bins[masks.ravel() > 0], minlength=len(thresholds) + 1)
+    # A pixel of bin b is above the thresholds 0 .. b - 1.
+    predicted = pixels[::-1].cumsum()[::-1][1:]
+    tp: Int[np.ndarray, " t"] = foreground[::-1].cumsum()[::-1][1:]
+    size = predicted + foreground.sum()
+    return np.divide(2 * tp, size, out=np.zeros(len(thresholds)), where=size > 0)
+
+
+def dice_by_class(
+    predicted: Bool[np.ndarray, "n k h w"], masks: Integer[np.ndarray, "n h w"]
+) -> list[float]:
+    """Return the pooled Dice score of each class.
+
+    masks: class numbers, 0 for background.
+    """
+    return [
+        float(pooled_dice(of_class, masks == k, np.array([0.5]))[0])
+        for k, of_class in enumerate(predicted.swapaxes(0, 1), 1)
+    ]

@@ -1,0 +1,183 @@
+"""One run: fit, predict, evaluate, and write the record whether it succeeds or fails."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import logging
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import safetensors.torch
+import torch
+from torch import nn
+
+from experiments.data import prepared
+from experiments.layout import COUNTS_FILE, EXAMPLES_FILE, PREDICTIONS, WEIGHTS
+from experiments.runs import evaluate, pictures, predictions, provenance, records
+from experiments.runs.batches import Cell, open_cell
+from experiments.runs.fit import fit, predict, resolve_device
+from experiments.runs.predictions import Predictions
+
+if TYPE_CHECKING:
+    from experiments.plan.study import RunSpec, Study
+
+log = logging.getLogger("dicebench")
+
+REPORT_EVERY = 20.0
+"""Seconds between log lines about a run in progress."""
+
+
+def train(study: Study, run: RunSpec) -> dict[str, Any]:
+    """Train and evaluate one run; return its record.
+
+    An error of the run is logged and recorded as its status, not raised.
+    """
+    device = resolve_device(study.device)
+    _set_process(device)
+    record = {"fingerprint": run.fingerprint, "run": run.description}
+    files = {}
+    clock = Clock()
+    try:
+        data = study.data_folder(*run.cell)
+        content = prepared.content(data)
+        record |= {"data": content, "code": provenance.code(run.loss_spec)}
+        cell = open_cell(str(data), content)
+        clock.lap("load")
+        fitted = fit(cell, run, device, ProgressLogger(run))
+        clock.lap("train")
+        record |= {"status": "ok" if fitted.diverged is None else "diverged", "curve": fitted.curve}
+        if fitted.diverged is None:
+            outputs, kept = _keep(study.keep, fitted.model, _predict(fitted.model, cell, device))
+            results, files = _evaluate(outputs, cell)
+            record |= results | {"weights": weights_hash(fitted.model)}
+            files |= kept
+        else:
+            record["step"] = fitted.diverged
+    except torch.OutOfMemoryError as error:
+        record |= {"status": "failed", "reason": f"out of memory: {error}"}
+    except Exception as error:
+        log.exception("run %s failed", run.path)
+        record |= {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
+    clock.lap("evaluate")
+    record |= provenance.origin(device) | {"written": _now(), "seconds": clock.seconds()}
+    records.write_record(study.run_folder(run), record, files)
+    return record
+
+
+def evaluate_kept(study: Study, run: RunSpec) -> dict[str, Any]:
+    """Evaluate the stored predictions of a valid run with the present code; return its record.
+
+    The record then has "evaluated": time and commit of this evaluation. ValueError if the
+    predictions cannot be used.
+    """
+    device = resolve_device(study.device)
+    _set_process(device)
+    folder = Path(study.run_folder(run))
+    record = records.read_record(folder)
+    clock = Clock()
+    kept = {n: (folder / n).read_bytes() for n in (PREDICTIONS, WEIGHTS) if n in record["files"]}
+    cell = open_cell(str(study.data_folder(*run.cell)), record["data"])
+    results, files = _evaluate(predictions.load(kept[PREDICTIONS]), cell)
+    clock.lap("evaluate")
+    origin = provenance.origin(device)
+    record |= results | {"code": provenance.code(run.loss_spec)}
+    record["evaluated"] = {"written": _now(), "commit": origin["commit"], "dirty": origin["dirty"]}
+    record["seconds"] |= clock.seconds()
+    records.write_record(folder, record, files | kept)
+    return record
+
+
+def _set_process(device: str) -> None:
+    """Restrict the process to one thread and deterministic operations."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+    # Some operations have no deterministic form on CUDA; on a CPU such an operation is an error.
+    torch.use_deterministic_algorithms(True, warn_only=device == "cuda")
+
+
+def _predict(model: nn.Module, cell: Cell, device: str) -> Predictions:
+    return Predictions(
+        val=predict(model, cell.val_images, device, cell.val_ignored),
+        test=predict(model, cell.test_images, device),
+        train=None if cell.clean is None else predict(model, cell.images, device),
+    )
+
+
+def _keep(
+    keep: tuple[str, ...], model: nn.Module, outputs: Predictions
+) -> tuple[Predictions, dict[str, bytes]]:
+    """Return the predictions to evaluate, and the files that `keep` names.
+
+    Stored predictions are evaluated as they are stored, so that a later evaluation of the file
+    gives the same bytes.
+    """
+    files = {}
+    if "predictions" in keep:
+        files[PREDICTIONS] = predictions.save(outputs)
+        outputs = predictions.load(files[PREDICTIONS])
+    if "weights" in keep:
+        state = {k: v.cpu().contiguous().clone() for k, v in model.state_dict().items()}
+        files[WEIGHTS] = safetensors.torch.save(state)
+    return outputs, files
+
+
+def _evaluate(outputs: Predictions, cell: Cell) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Return the record's entries and the files of an evaluation."""
+    evaluation = evaluate.evaluate(outputs, cell)
+    entries = {k: v for k, v in vars(evaluation).items() if k != "counts" and v is not None}
+    return entries, {
+        COUNTS_FILE: records.encode_counts(evaluation.counts),
+        EXAMPLES_FILE: pictures.encode(outputs.test[: records.EXAMPLES]),
+    }
+
+
+def title(run: RunSpec) -> str:
+    """Return a run's name in log lines."""
+    dataset, stress, seed = run.cell
+    return " ".join(filter(None, (dataset, stress, run.loss, run.setting.name, f"seed {seed}")))
+
+
+def weights_hash(model: nn.Module) -> str:
+    """Return the SHA-256 of a model's parameters and buffers, in hexadecimal."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class Clock:
+    """Seconds of the parts of a run."""
+
+    def __init__(self) -> None:
+        self._laps = [("start", time.perf_counter())]
+
+    def lap(self, name: str) -> None:
+        """End the part `name`."""
+        self._laps.append((name, time.perf_counter()))
+
+    def seconds(self) -> dict[str, float]:
+        """Return the seconds of each part."""
+        pairs = itertools.pairwise(self._laps)
+        return {name: round(end - start, 3) for (_, start), (name, end) in pairs}
+
+
+class ProgressLogger:
+    """Log the progress of a run every REPORT_EVERY seconds."""
+
+    def __init__(self, run: RunSpec) -> None:
+        self.run, self.last = run, time.monotonic()
+
+    def __call__(self, step: int, loss: float) -> None:
+        """Take a step and its loss."""
+        if time.monotonic() - self.last > REPORT_EVERY:
+            self.last = time.monotonic()
+            steps = self.run.training.steps
+            log.info("... %s step %d of %d, loss %.4f", title(self.run), step + 1, steps, loss)

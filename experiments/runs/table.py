@@ -1,0 +1,125 @@
+"""The study's table ``runs.csv``: columns, collect, check, read. Loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from experiments.layout import COUNTS_FILE
+from experiments.runs.records import COUNTS, DISTANCES, SIZE_BINS, RecordError, read_record
+
+if TYPE_CHECKING:
+    from experiments.plan.study import RunSpec, Study
+
+COLUMNS = {
+    "dataset": "dataset of the study",
+    "stress": "stress of the dataset: knob-value pairs, or none",
+    "loss": "name of the loss in the configuration",
+    "learning_rate": "learning rate of the optimizer",
+    "seed": "seed of images, label noise, weights and order",
+    "status": "ok; diverged (loss or weights not finite); failed (reason in run.json)",
+    "threshold_value": "threshold of the row's counts; empty for the most probable of several "
+    "classes",
+    "val_dice": "pooled Dice score of the class on the validation images at that threshold",
+    **COUNTS,
+    **DISTANCES,
+}
+"""Columns of ``runs.csv`` without axes: one row per run, test image, class and threshold.
+
+A run without counts (diverged, failed) is one row with its status and empty counts. The axes of a
+study come after `learning_rate`: text columns with the labels of the run's setting."""
+
+NAMED = dict.fromkeys(("image", "class", "threshold"), str)
+"""Columns that identify the rows of a run, and their type."""
+NUMERIC = [c for c in COUNTS if c not in NAMED]
+
+
+def columns(axes: Sequence[str] = ()) -> list[str]:
+    """Return the columns of the table of a study with these axes.
+
+    >>> columns(["steps"])[3:6]
+    ['learning_rate', 'steps', 'seed']
+    """
+    names = list(COLUMNS)
+    at = names.index("seed")
+    return names[:at] + list(axes) + names[at:]
+
+
+def key_columns(table: pd.DataFrame) -> list[str]:
+    """Return the columns that identify a run, axes included: from `dataset` to `seed`."""
+    names = list(table.columns)
+    return names[names.index("dataset") : names.index("seed") + 1]
+
+
+def collect(study: Study) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """Return the study's table and the records of its runs, in the order of the plan.
+
+    Each record gets "key", the run's key. RecordError if a record is missing, damaged or of
+    another configuration.
+    """
+    rows, records = [], []
+    for run in study.runs:
+        folder = Path(study.run_folder(run))
+        record = read_record(folder)
+        if record["fingerprint"] != run.fingerprint:
+            raise RecordError(f"{folder}: the record is of another configuration")
+        records.append(record | {"key": run.key})
+        rows.append(_rows(folder, run, record))
+    table = pd.concat(rows, ignore_index=True).reindex(columns=columns(study.axes))
+    table[NUMERIC] = table[NUMERIC].astype("Int64")
+    return check_table(table, "collected table"), records
+
+
+def _rows(folder: Path, run: RunSpec, record: dict[str, Any]) -> pd.DataFrame:
+    key = run.key | {"status": record["status"]}
+    if record["status"] != "ok":
+        return pd.DataFrame([key])
+    counts = pd.read_csv(folder / COUNTS_FILE, dtype=NAMED)
+    tuned, scores = record["threshold"], record["val_dice"]
+    at_half = 0.5 if len(tuned) == 1 else np.nan
+    pairs = list(zip(counts["class"], counts["threshold"], strict=True))
+    return counts.assign(
+        **key,
+        threshold_value=[tuned[c] if t == "tuned" else at_half for c, t in pairs],
+        val_dice=[scores[c][t] for c, t in pairs],
+    )
+
+
+def check_table(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return the table if its columns, statuses and counts are valid; else raise RecordError."""
+    if not {"dataset", "learning_rate", "seed"} <= set(table.columns):
+        raise RecordError(f"{name}: not a table of runs; its columns: {list(table.columns)}")
+    key = key_columns(table)
+    expected = columns(key[key.index("learning_rate") + 1 : -1])
+    if list(table.columns) != expected:
+        wrong = sorted(set(table.columns) ^ set(expected)) or "their order"
+        raise RecordError(f"{name}: the columns differ from the documented ones: {wrong}")
+    unknown = set(table["status"]) - {"ok", "diverged", "failed"}
+    if unknown:
+        raise RecordError(f"{name}: unknown status {sorted(unknown)}")
+    ok = table[table["status"] == "ok"]
+    if ok[NUMERIC].isna().any(axis=None) or (ok[NUMERIC] < 0).any(axis=None):
+        raise RecordError(f"{name}: a count is missing or negative in a run that is ok")
+    if not set(ok["threshold"]) <= {"0.5", "tuned"}:
+        raise RecordError(f"{name}: unknown threshold {sorted(set(ok['threshold']))}")
+    if table.duplicated([*key, *NAMED]).any():
+        raise RecordError(f"{name}: duplicate rows of a run's image")
+    if ok["squared_error"].isna().any() or (ok["hd95"] < 0).any():
+        raise RecordError(f"{name}: a distance or an error is missing or negative")
+    for size in SIZE_BINS:
+        if (ok[f"hits_{size}"] > ok[f"objects_{size}"]).any():
+            raise RecordError(f"{name}: more {size} objects hit than exist")
+    return table
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """Read ``runs.csv`` and check it."""
+    header = list(pd.read_csv(path, nrows=0).columns)
+    known = {**NAMED, **dict.fromkeys(NUMERIC, "Int64")}
+    axes = [name for name in header if name not in COLUMNS]
+    table = pd.read_csv(path, dtype=known, converters=dict.fromkeys(axes, str))
+    return check_table(table, str(path))

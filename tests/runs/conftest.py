@@ -1,0 +1,34 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from experiments.data import prepare
+from experiments.plan.study import Study
+
+
+@pytest.fixture
+def short(tiny):
+    """Two cells by two losses, one seed."""
+    tiny["experiments"] = {"noise": tiny["experiments"]["noise"]}
+    tiny["seeds"] = [0]
+    return tiny
+
+
+def prepared_study(config, stresses=None):
+    """The study of a configuration, with the data of its cells."""
+    study = Study(config)
+    for dataset in study.datasets.values():
+        for name in stresses or study.stresses(dataset.name):
+            for seed in study.seeds:
+                prepare.write_cell(study, dataset, name, seed)
+    return study
+
+
+def everything_but_time(study, run):
+    """The record and the files of a run, without times."""
+    folder = Path(study.run_folder(run))
+    record = json.loads((folder / "run.json").read_text())
+    del record["seconds"], record["written"]
+    record.pop("evaluated", None)
+    return record, {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "run.json"}

@@ -1,0 +1,61 @@
+"""The check before training: it builds and calls everything, and reports all problems."""
+
+import pytest
+
+from experiments.errors import ConfigError
+from experiments.plan.study import Study
+from experiments.runs import check
+from losses import LOSSES
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"losses": {"dice": {"smoth": 1}}}, ["losses.dice", "smoth"]),
+        ({"training": {"encoder": "resnet1"}}, ["encoder 'resnet1'", "Encoders"]),
+        ({"training": {"architecture": "Unett"}}, ["'Unett'", "did you mean 'Unet'"]),
+        ({"training": {"optimizer": "Adm"}}, ["training.optimizer", "did you mean 'Adam'"]),
+        ({"training": {"optimizer": "Muon"}}, ["training.optimizer", "Muon"]),
+        ({"training": {"augment": ["Flp"]}}, ["training.augment", "'Flp'"]),
+        (
+            {"training": {"architecture": "DeepLabV3Plus", "batch_size": 1}},
+            ["DeepLabV3Plus", "batch_size 1", "image_size 32"],
+        ),
+        (
+            {"losses": {"l": {"use": "tests.user_losses:NotScalar"}}},
+            ["losses.l", "one finite number"],
+        ),
+        ({"losses": {"l": {"use": "tests.user_losses:Raises"}}}, ["losses.l", "no such thing"]),
+        ({"losses": {"l": {"use": "tests.user_losses:Nothing"}}}, ["losses.l", "'Nothing'"]),
+    ],
+)
+def test_problems_that_only_libraries_know_are_refused_before_training(tiny, change, words):
+    with pytest.raises(ConfigError) as error:
+        check.check(Study({**tiny, **change}))
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_all_problems_are_reported_at_once(tiny):
+    tiny["losses"]["dice"] = {"smoth": 1}
+    tiny["training"]["optimizer"] = ["Adam", "LBFGS"]
+    tiny["training"]["augment"] = [{"Rotate": {"limt": 3}}]
+    tiny["experiments"]["models"] = {"levels": {"a": {}, "b": {"architecture": "Unett"}}}
+    with pytest.raises(ConfigError) as error:
+        check.check(Study(tiny))
+    problems = error.value.problems
+    assert len(problems) == 4
+    for word in ("smoth", "LBFGS", "limt", "Unett"):
+        assert sum(word in problem for problem in problems) == 1
+
+
+def test_a_checked_study_leaves_a_file(tiny, in_tmp):
+    study = Study(tiny)
+    check.run(study)
+    assert "2 losses and 1 training settings" in study.file("logs/checked").read_text()
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_every_loss_of_the_suite_passes_the_check(name, classes):
+    check.check_loss(name, {"use": name}, classes)

@@ -1,0 +1,17 @@
+"""The documentation says what the code says."""
+
+from docs import reference
+from experiments.plan.knobs import KNOBS, LABEL_KNOBS
+
+
+def test_the_readme_and_the_schema_are_those_of_the_code():
+    text = reference.README.read_text()
+    assert reference.readme(text) == text, "run `make docs`"
+    assert reference.SCHEMA.read_text() == reference.schema_text(), "run `make docs`"
+
+
+def test_every_knob_that_is_a_number_has_an_axis():
+    for name, knob in KNOBS.items():
+        assert (knob.axis is not None) == (knob.low is not None), name
+        assert knob.acts_on in ("objects", "images", "labels")
+    assert "flips" in LABEL_KNOBS

@@ -1,0 +1,106 @@
+"""The report and the paper: sentences, tables, and LaTeX."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from analysis.figures import draw
+from analysis.report import pages, paper, provenance, report, tables
+from experiments import layout
+from tests.conftest import TINY
+from tests.results import write_results
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory):
+    """Results of a study with an axis, and an experiment that sets it."""
+    config = json.loads(json.dumps(TINY))
+    config["training"]["steps"] = [6, 12]
+    config["experiments"]["budget"] = {"knob": "steps", "values": [3, 6]}
+    results = write_results(tmp_path_factory.mktemp("results") / "tiny", config)
+    for name in ("verdicts", "imbalance_controlled", "imbalance_controlled_steps-12"):
+        draw.run(results, name)
+    contact = results.study.file(layout.CONTACT)
+    contact.mkdir()
+    Image.new("RGB", (8, 8)).save(contact / "controlled_1.png")
+    entry = {"controlled_1": {"dataset": "controlled", "caption": "Training images."}}
+    (contact / layout.CAPTIONS).write_text(json.dumps(entry))
+    return results
+
+
+@pytest.fixture
+def plain(tiny, tmp_path):
+    return write_results(tmp_path, tiny)
+
+
+def test_latex_is_escaped():
+    assert paper.latex("a_b & 95% <x>") == r"a\_b \& 95\% $<$x$>$"
+    assert paper.latex("−0.1 – ±2 ≥ |x|") == r"$-$0.1 -- $\pm$2 $\geq$ $|$x$|$"
+    text = paper.booktabs(pd.DataFrame({"p_1": ["50%"], "a|b": ["−1"]}))
+    assert "\\toprule" in text
+    assert r"p\_1 & a$|$b" in text
+    assert r"50\% & $-$1" in text
+
+
+def test_a_paper_has_a_caption_and_a_file_for_each_figure_and_table(grid):
+    paper.run(grid)
+    folder = grid.study.file(layout.PAPER)
+    assert (folder / "captions.tex").read_text().count("\\caption{") == 3
+    assert len(list((folder / "figures").glob("*.pdf"))) == 3
+    verdicts = pd.read_csv(folder / "tables" / "verdicts.csv")
+    assert set(verdicts["setting"]) == {"steps 6", "steps 12"}
+    assert "\\toprule" in (folder / "tables" / "verdicts.tex").read_text()
+    assert "steps: 6, 12, 3" in (folder / "README.txt").read_text()
+
+
+def test_the_report_shows_axes_and_settings(grid):
+    html = report.render(grid)
+    assert "<b>steps</b> 6, 12, 3." in html
+    assert html.count('class="card"') == 5
+    assert "With steps 12: " in html
+    assert "(controlled, steps 12)" in html
+    assert 'src="http' not in html
+    assert html.count('alt="imbalance_controlled"') == 1  # under its first claim
+
+
+def test_tables_have_a_column_for_the_setting(grid):
+    frames = tables.all_tables(grid)
+    for title, frame in frames.items():
+        assert "setting" in frame.columns, title
+    scores = next(frame for title, frame in frames.items() if title.startswith("Scores by cell"))
+    assert list(scores.columns[:4]) == ["dataset", "stress", "setting", "loss"]
+    assert set(scores["setting"]) == {"steps 3", "steps 6", "steps 12"}
+
+
+def test_a_study_without_axes_has_no_setting(plain):
+    for title, frame in tables.all_tables(plain).items():
+        assert "setting" not in frame.columns, title
+    lines = dict(provenance.provenance(plain))
+    assert not any(name.startswith("Axis") for name in lines)
+    assert lines["Status"] == "ok"
+
+
+def test_controls_follow_the_losses_of_their_cell(plain):
+    controls = plain.table[plain.table["loss"] == "dice"].assign(
+        loss="true mask", learning_rate=float("nan")
+    )
+    frame = tables.scores(plain.study, plain.table, controls)
+    cell = frame[(frame["stress"] == "flips-0.3") & (frame["threshold"] == "0.5")]
+    assert list(cell["loss"]) == ["Cross-entropy", "Dice", "true mask"]
+
+
+def test_a_card_takes_the_verdict_at_the_reference_setting(grid):
+    for page in pages.pages(grid.study, grid.verdicts, []):
+        row = page["card"][0]
+        assert row["setting"] == "steps 6"
+        others = [text for text in row["also"] if text.startswith("With steps 12: ")]
+        assert len(others) == int(not np.isnan(row["estimate"]))
+
+
+def test_numbers_are_printed_with_their_sign():
+    assert tables.signed(-0.25) == "−0.250"
+    assert tables.signed(-1e-9) == "+0.000"
+    assert tables.signed(float("nan")) == "–"

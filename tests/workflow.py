@@ -1,0 +1,67 @@
+"""The whole workflow in a copy of the tree, for the tests that need it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PARTS = ("Snakefile", "config.yaml", "losses", "experiments", "analysis", "profiles")
+SHARED = ROOT.parent / "shared" / "data"
+
+
+def copy_tree(target):
+    for part in PARTS:
+        source = ROOT / part
+        if source.is_dir():
+            shutil.copytree(source, target / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)
+    return target
+
+
+def snakemake(folder, *words, ok=True):
+    """Run Snakemake in a folder; return its output."""
+    snake = Path(sys.executable).with_name("snakemake")
+    path = f"{snake.parent}{os.pathsep}{os.environ['PATH']}"
+    words = (snake, *words, "--cores", "2", "--configfile", "study.yaml")
+    return _output(folder, words, {"PATH": path}, ok)
+
+
+def step(folder, *words, ok=True):
+    """Run one step by hand, such as ``analysis figures results/tiny``; return its output.
+
+    The code is that of the folder, or else the project's own.
+    """
+    own = (folder / "experiments").is_dir()
+    environment = {} if own else {"PYTHONPATH": str(ROOT)}
+    return _output(folder, (sys.executable, "-m", *words), environment, ok)
+
+
+def _output(folder, words, environment, ok):
+    inherited = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = subprocess.run(
+        words,
+        cwd=folder,
+        env=inherited | environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    assert (done.returncode == 0) == ok, done.stdout[-6000:]
+    return done.stdout
+
+
+def records(folder):
+    """Path of each run's record below runs/ -> when it was written."""
+    runs = folder / "results" / "tiny" / "runs"
+    return {
+        str(p.parent.relative_to(runs)): json.loads(p.read_text()) for p in runs.rglob("run.json")
+    }
+
+
+def same_but_time(one, two):
+    return all(one[k] == two[k] for k in one.keys() | two.keys() if k not in ("seconds", "written"))
