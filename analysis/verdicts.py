@@ -103,9 +103,9 @@ def run(results: Results, name: str | None = None) -> None:
     table = verdicts(study, results.table, results.mechanism)
     write_whole(study.file(VERDICTS), table.to_csv(index=False))
     for row in headline(table).itertuples():
-        place = ", ".join(filter(None, (row.level, row.dataset, row.setting)))
+        where = ", ".join(filter(None, (row.level, row.dataset, row.setting)))
         log.info(
-            f"{row.claim} ({place}): {row.verdict}, {row.estimate:+.3f} "
+            f"{row.claim} ({where}): {row.verdict}, {row.estimate:+.3f} "
             f"[{row.low:+.3f}, {row.high:+.3f}] {row.unit}, {row.n} of {row.planned}"
         )
 

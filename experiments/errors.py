@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 
 class ConfigError(ValueError):
-    """An invalid setting: its place, the value received and the allowed values.
+    """An invalid setting: its name, the value received and the allowed values.
 
     problems: one line for each invalid setting.
     """

@@ -47,31 +47,31 @@ def masks_of(target: str | None) -> str:
     return f"{MASKS}_{target}" if target and target != MASKS else MASKS
 
 
-def check_folder(folder: Path, masks: str, place: str) -> None:
+def check_folder(folder: Path, masks: str, setting: str) -> None:
     """Raise ConfigError if a folder is not a prepared dataset with a mask for each image.
 
-    place: the setting that names the folder.
+    setting: the one that names the folder.
     """
     if not folder.is_dir():
         raise ConfigError(
-            f"{place}.folder: {str(folder)!r} is not allowed; allowed: an existing folder with "
+            f"{setting}.folder: {str(folder)!r} is not allowed; allowed: an existing folder with "
             f"{IMAGES}/ and {MASKS}/"
         )
     for part in (IMAGES, masks):
         if not (folder / part).is_dir():
             present = sorted(p.name for p in folder.iterdir() if p.is_dir())
             raise ConfigError(
-                f"{place}: the folder {str(folder)!r} has no {part}/{nearest(part, present)}; "
+                f"{setting}: the folder {str(folder)!r} has no {part}/{nearest(part, present)}; "
                 f"it has: {', '.join(present) or 'no folders'}"
             )
     images, labels = ({p.stem for p in (folder / part).glob("*.png")} for part in (IMAGES, masks))
     if not images:
-        raise ConfigError(f"{place}: {str(folder / IMAGES)!r} holds no PNG image")
+        raise ConfigError(f"{setting}: {str(folder / IMAGES)!r} holds no PNG image")
     for present, other, part in ((images, labels, masks), (labels, images, IMAGES)):
         missing = sorted(present - other)
         if missing:
             names = ", ".join(f"{part}/{stem}.png" for stem in missing[:5])
             raise ConfigError(
-                f"{place}: {len(missing)} file(s) missing in {str(folder)!r}: {names}"
+                f"{setting}: {len(missing)} file(s) missing in {str(folder)!r}: {names}"
                 f"{', ...' if len(missing) > 5 else ''}; every image needs a mask of equal name"
             )

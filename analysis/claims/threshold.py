@@ -9,7 +9,7 @@ the levels of the imbalance experiment. Supported if cross-entropy falls short b
 from analysis.claims import Claim, evenly
 
 CLAIM = Claim(
-    title="A tuned threshold gives cross-entropy what Dice gains",
+    title="A tuned threshold gives cross-entropy the gain of Dice",
     order=5,
     experiment="imbalance",
     unit="DSC",

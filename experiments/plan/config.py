@@ -179,7 +179,7 @@ def _fields(*, axes: bool) -> dict[str, Any]:
     fields = {}
     for name, field in Training.model_fields.items():
         if not axes and name == "learning_rate":
-            continue  # `training.learning_rate` is the one place
+            continue  # only `training.learning_rate` sets it
         one = Annotated[field.annotation, *field.metadata, field.title]
         if axes:
             axis = Annotated[list[one], Field(min_length=1), BeforeValidator(_list_once)]
@@ -231,16 +231,16 @@ def class_ids(value: Any) -> dict[str, tuple[int, ...] | str]:
     classes: dict[str, tuple[int, ...] | str] = {}
     problems, taken = [], set()
     for name, ids in ({FOREGROUND: value} if one_class else value).items():
-        place = "" if one_class else f".{name}"
+        setting = "" if one_class else f".{name}"
         try:
             to_name(name)
             classes[name] = ids if isinstance(ids, str) and not one_class else _ids(ids)
         except ValueError as error:
-            problems.append(f"{place}: {error}")
+            problems.append(f"{setting}: {error}")
             continue
         own = {ids} if isinstance(classes[name], str) else set(classes[name])
         if taken & own:
-            problems.append(f"{place}: {ids!r} is not allowed; allowed: ids of no other class")
+            problems.append(f"{setting}: {ids!r} is not allowed; allowed: ids of no other class")
         taken |= own
     if problems:
         raise ConfigError(problems)

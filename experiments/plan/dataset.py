@@ -77,19 +77,19 @@ class Dataset:
         """Whether the images are already there."""
         return not self.fetched or os.path.exists(f"{self.folder}/{DESCRIPTION}")
 
-    def check_target(self, target: str | None, place: str) -> None:
+    def check_target(self, target: str | None, setting: str) -> None:
         """Raise ConfigError if the dataset, as far as it is known, has no such target."""
         if self.controlled:
             raise ConfigError(
-                f"{place}: {target!r} is not allowed; allowed: nothing, for controlled images"
+                f"{setting}: {target!r} is not allowed; allowed: nothing, for controlled images"
             )
         if self.on_disk:
-            check_folder(Path(self.folder), masks_of(target), place)
+            check_folder(Path(self.folder), masks_of(target), setting)
         elif target and target != MASKS and self.source in DATASETS:
             allowed = DATASETS[self.source]
             if target not in allowed:
                 raise ConfigError(
-                    f"{place}: {target!r} is not allowed{nearest(target, allowed)}; "
+                    f"{setting}: {target!r} is not allowed{nearest(target, allowed)}; "
                     f"allowed: {', '.join(allowed) or 'no target'}"
                 )
 
@@ -122,7 +122,7 @@ class Dataset:
 
 def resolve(name: str, settings: DatasetSettings | None, mirror: str | None) -> Dataset:
     """Return a dataset with its folder; ConfigError if it cannot be had or does not fit."""
-    place = f"datasets.{name}"
+    setting = f"datasets.{name}"
     settings = settings or DatasetSettings()
     values = settings.model_dump() | {"source": settings.source or name}
     dataset = Dataset(name, **values | {"classes": tuple(settings.classes.items())})
@@ -130,34 +130,35 @@ def resolve(name: str, settings: DatasetSettings | None, mirror: str | None) -> 
         for key in ("folder", "target", "classes", "ignore"):
             if values[key] not in (None, {}):
                 raise ConfigError(
-                    f"{place}.{key}: {values[key]!r} is not allowed; allowed: nothing, for "
+                    f"{setting}.{key}: {values[key]!r} is not allowed; allowed: nothing, for "
                     "controlled images"
                 )
         return dataset
     if not dataset.folder:
-        folder, fetched = locate(dataset.source, mirror, place)
+        folder, fetched = locate(dataset.source, mirror, setting)
         dataset = replace(dataset, folder=folder, fetched=fetched)
-    _check(dataset, place)
+    _check(dataset, setting)
     return dataset
 
 
-def _check(dataset: Dataset, place: str) -> None:
+def _check(dataset: Dataset, setting: str) -> None:
     """Raise ConfigError if a folder lacks the masks or labels that the settings name."""
     if not dataset.classes:
-        dataset.check_target(dataset.target, f"{place}.target" if dataset.target else place)
+        dataset.check_target(dataset.target, f"{setting}.target" if dataset.target else setting)
     elif dataset.target:
         raise ConfigError(
-            f"{place}.target: {dataset.target!r} is not allowed; allowed: nothing next to 'classes'"
+            f"{setting}.target: {dataset.target!r} is not allowed; allowed: nothing next to "
+            "'classes'"
         )
-    by_id = [f"{place}.ignore"] if dataset.ignore is not None else []
+    by_id = [f"{setting}.ignore"] if dataset.ignore is not None else []
     for _, ids in dataset.classes:
         if isinstance(ids, str):
-            dataset.check_target(ids, f"{place}.classes")
+            dataset.check_target(ids, f"{setting}.classes")
         else:
-            by_id.append(f"{place}.classes")
+            by_id.append(f"{setting}.classes")
     if dataset.on_disk:
-        for setting in by_id:
-            check_folder(Path(dataset.folder), LABELS, setting)
+        for one in by_id:
+            check_folder(Path(dataset.folder), LABELS, one)
 
 
 def is_url(mirror: str | None) -> bool:
@@ -165,7 +166,7 @@ def is_url(mirror: str | None) -> bool:
     return bool(mirror) and "://" in mirror
 
 
-def locate(source: str, mirror: str | None, place: str) -> tuple[str, bool]:
+def locate(source: str, mirror: str | None, setting: str) -> tuple[str, bool]:
     """Return the folder of a dataset that is given by its name, and whether it is fetched there.
 
     A mirror is tried first: a folder that holds the dataset, or an address. Otherwise a public
@@ -188,7 +189,7 @@ def locate(source: str, mirror: str | None, place: str) -> tuple[str, bool]:
         return fetched
     holds = f"the mirror {mirror!r} holds: {', '.join(present) or 'nothing'}"
     raise ConfigError(
-        f"{place}: there is no dataset {source!r}{nearest(source, [*present, *DATASETS])}; "
+        f"{setting}: there is no dataset {source!r}{nearest(source, [*present, *DATASETS])}; "
         f"allowed: 'folder: PATH' in the configuration, or a public dataset "
         f"({', '.join(DATASETS)}), or "
         + ("a dataset of a mirror (--config mirror=FOLDER_OR_URL)" if mirror is None else holds)

@@ -52,18 +52,18 @@ class Experiment:
 
 def resolve(name: str, settings: ExperimentSettings, datasets: dict[str, Dataset]) -> Experiment:
     """Return an experiment; ConfigError lists every level that a dataset cannot have."""
-    place = f"experiments.{name}"
+    setting = f"experiments.{name}"
     given = [key for key in ("levels", "knob") if getattr(settings, key) is not None]
     if len(given) != 1:
         raise ConfigError(
-            f"{place}: {', '.join(given) or 'nothing'} is not allowed; allowed: either 'levels' "
+            f"{setting}: {', '.join(given) or 'nothing'} is not allowed; allowed: either 'levels' "
             "(label: knobs) or 'knob' with 'values'"
         )
     levels, problems = {}, []
     for dataset in datasets.values():
         try:
-            levels[dataset.name] = list(_levels(settings, place, dataset, datasets))
-            problems += _duplicates(levels[dataset.name], place, dataset.name)
+            levels[dataset.name] = list(_levels(settings, setting, dataset, datasets))
+            problems += _duplicates(levels[dataset.name], setting, dataset.name)
         except ConfigError as error:
             problems += error.problems
     if problems:
@@ -78,56 +78,56 @@ def resolve(name: str, settings: ExperimentSettings, datasets: dict[str, Dataset
 
 
 def _levels(
-    settings: ExperimentSettings, place: str, dataset: Dataset, datasets: dict[str, Dataset]
+    settings: ExperimentSettings, setting: str, dataset: Dataset, datasets: dict[str, Dataset]
 ) -> Iterator[Level]:
     """Yield the levels of an experiment on one dataset."""
     if settings.levels is not None:
         for label, level in settings.levels.items():
-            yield _level(str(label), None, level, f"{place}.levels.{label}", dataset)
+            yield _level(str(label), None, level, f"{setting}.levels.{label}", dataset)
         return
     values = settings.values
     if isinstance(values, dict):  # each dataset has its own values
         unknown, missing = sorted(set(values) - set(datasets)), sorted(set(datasets) - set(values))
         if unknown or missing:
             problem = f"unknown dataset {unknown}" if unknown else f"{missing[0]!r} is missing"
-            raise ConfigError(f"{place}.values: {problem}; allowed: {', '.join(datasets)}")
+            raise ConfigError(f"{setting}.values: {problem}; allowed: {', '.join(datasets)}")
         values = values[dataset.name]
-    place = f"{place}.values"
+    setting = f"{setting}.values"
     if not values:
-        raise ConfigError(f"{place}: {values!r} is not allowed; allowed: at least one value")
+        raise ConfigError(f"{setting}: {values!r} is not allowed; allowed: at least one value")
     try:
         unique(values)
     except ValueError as error:
-        raise ConfigError(f"{place}: {error}") from None
+        raise ConfigError(f"{setting}: {error}") from None
     hold = settings.hold.model_dump(exclude_unset=True) if settings.hold else {}
     for value in values:
-        level = read_level(hold | {settings.knob: value}, place)
+        level = read_level(hold | {settings.knob: value}, setting)
         value = getattr(level, settings.knob)
         number = isinstance(value, int | float) and not isinstance(value, bool)
         label = f"{value:g}" if number else label_of(value)
-        yield _level(label, value if number else None, level, place, dataset)
+        yield _level(label, value if number else None, level, setting, dataset)
 
 
 def _level(
-    label: str, value: float | None, settings: LevelSettings | None, place: str, dataset: Dataset
+    label: str, value: float | None, settings: LevelSettings | None, setting: str, dataset: Dataset
 ) -> Level:
     settings = settings or LevelSettings()
     training = {f: getattr(settings, f) for f in TRAINING if f in settings.model_fields_set}
-    return Level(label, value, _stress(settings, place, dataset), training)
+    return Level(label, value, _stress(settings, setting, dataset), training)
 
 
-def _duplicates(levels: list[Level], place: str, dataset: str) -> Iterator[str]:
+def _duplicates(levels: list[Level], setting: str, dataset: str) -> Iterator[str]:
     cells = [(level.stress, level.training) for level in levels]
     for level, cell in zip(levels, cells, strict=True):
         if cells.count(cell) > 1:
             yield (
-                f"{place}: two levels have the same cell, {level.stress.name!r} of {dataset!r}; "
+                f"{setting}: two levels have the same cell, {level.stress.name!r} of {dataset!r}; "
                 "allowed: levels that differ"
             )
             return
 
 
-def _stress(settings: LevelSettings, place: str, dataset: Dataset) -> Stress:
+def _stress(settings: LevelSettings, setting: str, dataset: Dataset) -> Stress:
     """Return the knobs that differ from the dataset as it is; ConfigError for impossible ones."""
     neutral: dict[str, Any] = {name: knob.neutral for name, knob in KNOBS.items()}
     neutral["observer"] = dataset.target
@@ -138,11 +138,11 @@ def _stress(settings: LevelSettings, place: str, dataset: Dataset) -> Stress:
     problems = []
 
     def refuse(knob: str, allowed: str) -> None:
-        problems.append(f"{place}.{knob}: {stress[knob]!r} is not allowed; allowed: {allowed}")
+        problems.append(f"{setting}.{knob}: {stress[knob]!r} is not allowed; allowed: {allowed}")
 
     if "observer" in stress:
         try:
-            dataset.check_target(stress["observer"], f"{place}.observer")
+            dataset.check_target(stress["observer"], f"{setting}.observer")
         except ConfigError as error:
             problems += error.problems
     if dataset.controlled and stress.get("fraction") == NATURAL:

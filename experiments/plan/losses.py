@@ -20,48 +20,48 @@ def loss_specs(value: Any) -> dict[str, dict[str, Any]]:
     problems: list[str] = []
     specs = {}
     for name, spec in value.items():
-        place = f".{name}"
+        setting = f".{name}"
         try:
             to_name(name)
         except ValueError as error:
-            problems.append(f"{place}: {error}")
+            problems.append(f"{setting}: {error}")
         spec = {} if spec is None else spec
         if not isinstance(spec, dict):
-            problems.append(f"{place}: {spec!r} is not allowed; allowed: a mapping of options")
+            problems.append(f"{setting}: {spec!r} is not allowed; allowed: a mapping of options")
         elif "sum" in spec:
-            problems += _sum_problems(spec, place)
+            problems += _sum_problems(spec, setting)
             specs[name] = spec
         else:
             use = spec.get("use", name)
             if use not in LOSSES and ":" not in str(use):
                 problems.append(
-                    f"{place}: unknown loss {use!r}{nearest(use, LOSSES)}; allowed: "
+                    f"{setting}: unknown loss {use!r}{nearest(use, LOSSES)}; allowed: "
                     f"{', '.join(LOSSES)}, or 'use: \"package.module:Class\"'"
                 )
             specs[name] = {"use": use, **spec}
-        problems += [f"{place}: {problem}" for problem in _missing_modules(spec)]
+        problems += [f"{setting}: {problem}" for problem in _missing_modules(spec)]
     if problems:
         raise ConfigError(problems)
     return specs
 
 
-def _sum_problems(spec: dict, place: str) -> Iterator[str]:
+def _sum_problems(spec: dict, setting: str) -> Iterator[str]:
     terms = spec["sum"]
     if len(spec) > 1:
-        yield f"{place}: {sorted(spec)} is not allowed; allowed: 'sum' alone"
+        yield f"{setting}: {sorted(spec)} is not allowed; allowed: 'sum' alone"
     if not isinstance(terms, dict) or not terms:
-        yield f"{place}.sum: {terms!r} is not allowed; allowed: at least one entry, loss: weight"
+        yield f"{setting}.sum: {terms!r} is not allowed; allowed: at least one entry, loss: weight"
         return
     for part, weight in terms.items():
         if part not in LOSSES:
             yield (
-                f"{place}.sum: {part!r} is not allowed{nearest(part, LOSSES)}; "
+                f"{setting}.sum: {part!r} is not allowed{nearest(part, LOSSES)}; "
                 f"allowed: {', '.join(LOSSES)}"
             )
         weight = weight.get("weight") if isinstance(weight, dict) else weight
         weight = to_number(weight) if isinstance(weight, str) else weight
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight >= 0:
-            yield f"{place}.sum.{part}: {weight!r} is not allowed; allowed: a weight of at least 0"
+            yield f"{setting}.sum.{part}: {weight!r} is not allowed; allowed: at least 0"
 
 
 def custom_modules(spec: Any) -> set[str]:

@@ -1,4 +1,4 @@
-"""Read a configuration: every problem at once, each with place, value and allowed values."""
+"""Read a configuration: every problem at once, each with its setting, value and allowed values."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -47,11 +47,11 @@ ALLOWED = {
 
 
 def _problem(error: Mapping[str, Any]) -> Iterator[str]:
-    """Yield an error of pydantic as lines that name the setting, the value and what is allowed."""
-    place = ".".join(str(p) for p in error["loc"] if isinstance(p, str) and p not in TAGS)
+    """Yield an error of pydantic as lines with the setting, its value and the allowed values."""
+    setting = ".".join(str(p) for p in error["loc"] if isinstance(p, str) and p not in TAGS)
     value, kind, context = error["input"], error["type"], error.get("ctx", {})
     if kind == "extra_forbidden":
-        parent, _, key = place.rpartition(".")
+        parent, _, key = setting.rpartition(".")
         allowed = sorted(_fields_at(error["loc"][:-1]))
         yield (
             f"{parent}{': ' * bool(parent)}unknown setting {key!r}{nearest(key, allowed)}; "
@@ -60,22 +60,22 @@ def _problem(error: Mapping[str, Any]) -> Iterator[str]:
     elif kind == "value_error":
         problem = context["error"]
         if isinstance(problem, ConfigError):
-            yield from (f"{place}{line}" for line in problem.problems)
+            yield from (f"{setting}{line}" for line in problem.problems)
         else:
-            yield f"{place}: {problem}"
+            yield f"{setting}: {problem}"
     elif kind == "literal_error":
         allowed = re.findall("'([^']*)'", context["expected"])
         yield (
-            f"{place}: {value!r} is not allowed{nearest(value, allowed)}; "
+            f"{setting}: {value!r} is not allowed{nearest(value, allowed)}; "
             f"allowed: {', '.join(allowed)}"
         )
     else:
         allowed = ALLOWED.get(kind, error["msg"]).format(**context)
-        yield f"{place}: {value!r} is not allowed; allowed: {allowed}"
+        yield f"{setting}: {value!r} is not allowed; allowed: {allowed}"
 
 
 def _fields_at(location: tuple) -> Iterable[str]:
-    """Return the names of the settings at a place of the configuration."""
+    """Return the names of the settings of a group of the configuration."""
     match [part for part in location if isinstance(part, str) and part not in TAGS]:
         case []:
             model = Config
@@ -107,13 +107,13 @@ def read(config: Mapping[str, Any]) -> tuple[Config, list[str]]:
         ), problems
 
 
-def level(settings: Mapping[str, Any], place: str) -> LevelSettings:
-    """Return the checked settings of one level; ConfigError names them as `place`."""
+def level(values: Mapping[str, Any], setting: str) -> LevelSettings:
+    """Return the checked settings of one level; ConfigError names them `setting`."""
     try:
-        return LevelSettings.model_validate(dict(settings))
+        return LevelSettings.model_validate(dict(values))
     except ValidationError as error:
         lines = [line for one in error.errors() for line in _problem(one)]
-        raise ConfigError(f"{place}: {line.partition(': ')[2]}" for line in lines) from None
+        raise ConfigError(f"{setting}: {line.partition(': ')[2]}" for line in lines) from None
 
 
 class _Loader(yaml.SafeLoader):

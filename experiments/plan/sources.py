@@ -1,4 +1,4 @@
-"""The project's files that a module is made of: what it imports, directly or not.
+"""The project's files that a module is made of: its imports, direct or not.
 
 Standard library only. No module is imported: the files are parsed.
 """

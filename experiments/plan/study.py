@@ -60,7 +60,7 @@ class RunSpec:
 
     @property
     def key(self) -> dict[str, Any]:
-        """The axes of a run, with its place on each. Tables and selections derive from it."""
+        """The axes of a run with its values. Tables and selections derive from it."""
         return {
             "dataset": self.dataset,
             "stress": self.stress.name,

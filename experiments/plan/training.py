@@ -59,12 +59,12 @@ def points(grid: Settings, models: dict[str, Settings]) -> list[tuple[dict[str, 
     if problems:
         raise ConfigError(problems)
     fixed = {"learning_rate": rates(grid)[0]}
-    found = []
+    combinations = []
     for values in itertools.product(*axes.values()):
         chosen = dict(zip(axes, values, strict=True))
         labels = {f: label_of(v) for f, v in chosen.items()}
         for name, part in (models or {"": Settings()}).items():
             own = {f: getattr(part, f) for f in part.model_fields_set}
             training = Training.model_construct(**fixed | single | chosen | own)
-            found.append((labels | ({MODEL: name} if models else {}), training))
-    return found
+            combinations.append((labels | ({MODEL: name} if models else {}), training))
+    return combinations
