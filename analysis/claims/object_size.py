@@ -48,7 +48,7 @@ MECHANISM = Mechanism(
 )
 
 CLAIM = Claim(
-    title="Dice neglects small objects beside large ones",
+    title="Dice neglects small objects next to large ones",
     order=3,
     experiment="object_size",
     metric="size_gap",
