@@ -3,7 +3,7 @@ rule estimates:
     input:
         table=rules.collect.output.table,
         records=rules.collect.output.records,
-        code=sources(ANALYSIS["estimates"]),
+        code=sources("analysis.__main__", ANALYSIS["estimates"]),
     output:
         estimates=f"{folder}/estimates.csv",
         ranks=f"{folder}/ranks.csv",
@@ -19,7 +19,7 @@ rule verdicts:
     input:
         table=rules.collect.output.table,
         mechanism=rules.mechanism.output.table,
-        code=sources(ANALYSIS["verdicts"]),
+        code=sources("analysis.__main__", ANALYSIS["verdicts"]),
     output:
         report(
             f"{folder}/verdicts.csv", category="Verdicts", caption="report/captions/verdicts.rst"
@@ -41,7 +41,7 @@ rule figures:
         verdicts=rules.verdicts.output,
         mechanism=rules.mechanism.output.table,
         maps=rules.mechanism.output.maps,
-        code=sources(ANALYSIS["figures"]),
+        code=sources("analysis.__main__", ANALYSIS["figures"]),
     output:
         folder=report(directory(f"{folder}/figures"), patterns=["{name}.svg"], category="Figures"),
     log:
@@ -55,7 +55,7 @@ rule figures:
 rule stresses:
     input:
         data=[file for dataset in study.datasets for file in study.stressed(dataset)],
-        code=sources(ANALYSIS["stresses"]),
+        code=sources("analysis.__main__", ANALYSIS["stresses"]),
     output:
         table=f"{folder}/stresses.csv",
         sheets=report(
@@ -82,7 +82,7 @@ rule report:
     input:
         results=results,
         sheets=rules.stresses.output.sheets,
-        code=[*sources(ANALYSIS["report"]), "analysis/report/report.html.j2"],
+        code=[*sources("analysis.__main__", ANALYSIS["report"]), "analysis/report/report.html.j2"],
     output:
         report(f"{folder}/report.html", category="Report", caption="report/captions/report.rst"),
     log:
@@ -94,7 +94,7 @@ rule report:
 rule paper:
     input:
         results=results,
-        code=sources(ANALYSIS["paper"]),
+        code=sources("analysis.__main__", ANALYSIS["paper"]),
     output:
         directory(f"{folder}/paper"),
     log:
@@ -106,7 +106,7 @@ rule paper:
 rule calibration:
     input:
         table=rules.collect.output.table,
-        code=sources(ANALYSIS["calibration"]),
+        code=sources("analysis.__main__", ANALYSIS["calibration"]),
     output:
         table=f"{folder}/calibration.csv",
         sizes=f"{folder}/sizes_needed.csv",

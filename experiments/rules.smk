@@ -5,7 +5,7 @@ folder = study.folder
 
 rule check:
     input:
-        code=sources(STEPS["check"], *study.loss_modules),
+        code=sources("experiments.__main__", STEPS["check"], *study.loss_modules),
     output:
         f"{folder}/{CHECKED}",
     log:
@@ -56,7 +56,7 @@ for dataset in study.datasets.values():
             f"prepare_{dataset.name}"
         input:
             source=[f"{dataset.folder}/dataset.json"] if dataset.fetched else [],
-            code=sources(STEPS["prepare"]),
+            code=sources("experiments.__main__", STEPS["prepare"]),
         output:
             study.stressed(dataset.name),
         log:
@@ -76,7 +76,7 @@ for job in study.jobs.values():
         input:
             f"{folder}/{CHECKED}",
             data=sorted({f"{study.data_folder(*run.cell)}/dataset.json" for run in job.runs}),
-            code=sources(STEPS["train"], *study.loss_modules),
+            code=sources("experiments.__main__", STEPS["train"], *study.loss_modules),
         output:
             # Kept when the job runs again: it trains only the runs that are no longer valid.
             [update(study.record(run)) for run in job.runs],
@@ -94,7 +94,7 @@ for job in study.jobs.values():
 rule mechanism:
     input:
         f"{folder}/{CHECKED}",
-        code=sources(STEPS["mechanism"], *study.loss_modules),
+        code=sources("experiments.__main__", STEPS["mechanism"], *study.loss_modules),
     output:
         table=f"{folder}/mechanism.csv",
         maps=f"{folder}/mechanism_maps.npz",
@@ -109,7 +109,7 @@ rule mechanism:
 rule collect:
     input:
         records=[study.record(run) for run in study.runs],
-        code=sources(STEPS["collect"]),
+        code=sources("experiments.__main__", STEPS["collect"]),
     output:
         table=f"{folder}/runs.csv",
         records=f"{folder}/records.json",
@@ -124,7 +124,7 @@ rule collect:
 rule controls:
     input:
         data=[file for dataset in study.datasets for file in study.stressed(dataset)],
-        code=sources(STEPS["controls"]),
+        code=sources("experiments.__main__", STEPS["controls"]),
     output:
         f"{folder}/controls.csv",
     log:

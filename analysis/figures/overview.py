@@ -81,7 +81,9 @@ def draw(results: Results) -> Captioned:
     if not by_loss:
         verdicts = verdicts[verdicts["threshold"] == "0.5"]
     lines = -(-len(names) // 2)
-    titles = {name: style.wrapped(claims.load()[name].title, 48, 1) for name in names}
+    longest = max(len(line) for label in layout.labels for line in label.split("\n"))
+    width = min(48, 61 - longest)  # characters: long labels leave narrow panels
+    titles = {name: style.wrapped(claims.load()[name].title, width, 1) for name in names}
     height = layout.height + 0.12 * max(title.count("\n") for title in titles.values())
     size = (style.WIDTH, height * lines + 0.4)
     figure, axes = style.subplots(lines, min(2, len(names)), size)

@@ -140,16 +140,18 @@ def offset(index: int, count: int) -> float:
 def shifted(values: Sequence[float], shift: float, *, log: bool) -> np.ndarray:
     """Move positions on an axis by a part of a quarter of their smallest gap.
 
+    A gap counts as at most a third of the axis.
+
     >>> shifted([0, 2, 6], 0.5, log=False).tolist()
     [0.25, 2.25, 6.25]
     """
     values = np.asarray(values, float)
-    gaps = np.sort(values)
-    if len(gaps) < 2:
+    if len(values) < 2:
         return values
     if log:
-        return values * (gaps[1:] / gaps[:-1]).min() ** (0.25 * shift)
-    return values + 0.25 * shift * np.diff(gaps).min()
+        return np.exp(shifted(np.log(values), shift, log=False))
+    gap = min(np.diff(np.sort(values)).min(), np.ptp(values) / 3)
+    return values + 0.25 * shift * gap
 
 
 def subplots(

@@ -11,7 +11,7 @@ LONGEST = 48
 
 
 def label_of(value: Any) -> str:
-    """Return a text for a value: letters, digits and ``. + -`` only, so that it fits a path.
+    """Return a text for a value: letters, digits and ``. + - _`` only, so that it fits a path.
 
     >>> label_of(1600), label_of(None), label_of(True), label_of("tu-resnet18")
     ('1600', 'none', 'true', 'tu-resnet18')
@@ -20,7 +20,7 @@ def label_of(value: Any) -> str:
     >>> label_of([{"HorizontalFlip": {}}, {"RandomGamma": {"p": 0.5}}])
     'HorizontalFlip+RandomGamma-p-0.5'
     """
-    text = re.sub(r"[^A-Za-z0-9.+-]+", "-", _text(value)).strip("-")
+    text = re.sub(r"[^A-Za-z0-9.+_-]+", "-", _text(value)).strip("-")
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 9]}-{fingerprint(text)[:8]}"
 
 
