@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments.errors import ConfigError
 from experiments.layout import CONFIG
 
 log = logging.getLogger("dicebench")
@@ -50,6 +51,8 @@ def download(words: list[str]) -> None:
     args = parser.parse_args(words)
     log_to(None)
     with errors_in_one_line("the download"):
+        if args.mirror and "://" not in args.mirror:
+            raise ConfigError(f"--mirror: {args.mirror!r} is not allowed; allowed: an address")
         step_function("experiments.data.fetch:download")(args.name, args.mirror, args.root)
 
 

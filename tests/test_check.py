@@ -25,6 +25,7 @@ from losses import LOSSES
             {"losses": {"l": {"use": "tests.user_losses:NotScalar"}}},
             ["losses.l", "one finite number"],
         ),
+        ({"losses": {"l": {"use": "tests.user_losses:Detached"}}}, ["losses.l", "grad"]),
         ({"losses": {"l": {"use": "tests.user_losses:Raises"}}}, ["losses.l", "no such thing"]),
         ({"losses": {"l": {"use": "tests.user_losses:Nothing"}}}, ["losses.l", "'Nothing'"]),
     ],

@@ -12,6 +12,7 @@ from experiments.plan.config import schema
 from experiments.plan.reading import refuse_duplicates
 from experiments.plan.seeds import stable_seed
 from experiments.plan.study import Study
+from losses import build
 
 ROOT = Path(__file__).parents[1]
 
@@ -224,6 +225,41 @@ def test_every_problem_is_reported_at_once(tiny):
     expected |= {"training.steps", "datasets.wbd", "experiments.noise.values"}
     assert set(places) == expected
     assert len(places) == len(expected)
+
+
+def test_an_invalid_entry_hides_no_other_problem(tiny):
+    tiny["datasets"] |= {"wbd": {}, "typo": {"trian": 1}}
+    tiny["experiments"] |= {"empty": {}, "high": {"knob": "flips", "values": [0.7]}}
+    tiny["experiments"]["size"] = {"levels": {"a": {"size": "tiny"}}}
+    with pytest.raises(ConfigError) as error:
+        Study(tiny)
+    for word in ("datasets.wbd", "'trian'", "experiments.empty", "0.7", "a.size"):
+        assert word in str(error.value), word
+
+
+@pytest.mark.parametrize("section", ["study", "datasets", "losses", "experiments", "seeds"])
+def test_an_empty_section_is_a_missing_one(tiny, section):
+    with pytest.raises(ConfigError, match=f"'{section}' is missing"):
+        Study(tiny | {section: None})
+
+
+def test_a_custom_loss_may_be_a_term_of_a_sum(tiny):
+    own = "tests.user_losses:MyLoss"
+    terms = [{own: 0.5, "dice": 1}, {"mine": {"weight": 0.5, "use": own}, "dice": {"smooth": 1}}]
+    tiny["losses"] = {"cross_entropy": {}} | {f"s{i}": {"sum": t} for i, t in enumerate(terms)}
+    study = Study(tiny)
+    assert "tests.user_losses" in study.loss_modules
+    for name in ("s0", "s1"):
+        assert len(list(build(study.losses[name]).children())) == 2
+
+
+def test_numbers_among_options_may_be_texts(tiny):
+    tiny["training"]["optimizer"] = {"name": "AdamW", "weight_decay": "1e-2"}
+    tiny["losses"] = {"focal": {"gamma": "2e0"}, "s": {"sum": {"dice": "5e-1"}}}
+    study = Study(tiny)
+    assert study.training.optimizer.options == {"weight_decay": 0.01}
+    assert build(study.losses["focal"]).gamma == 2
+    assert build(study.losses["s"]).weights == {"dice": 0.5}
 
 
 @pytest.mark.parametrize("path", [ROOT / "config.yaml", *sorted((ROOT / "configs").glob("*.yaml"))])

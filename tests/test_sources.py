@@ -112,6 +112,12 @@ def test_type_checking_imports_are_no_imports(tmp_path, monkeypatch):
     assert set(closure("one")) == {"one", "pack", "pack.sub", "pack.other"}
 
 
+def test_a_file_with_a_syntax_error_is_part_of_the_sources(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "broken.py").write_text("class A(\n")
+    assert set(closure("broken")) == {"broken"}
+
+
 CUSTOM = {
     "alone": {"use": "brought:Loss"},
     "sum": {"sum": {"mine": {"weight": 1, "use": "brought:Loss"}}},

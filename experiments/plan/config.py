@@ -22,7 +22,7 @@ from experiments.errors import ConfigError
 from experiments.layout import FOREGROUND
 from experiments.plan.knobs import KNOBS, Knob
 from experiments.plan.losses import loss_specs
-from experiments.plan.values import to_flag, to_name, to_number, to_whole, unique
+from experiments.plan.values import numbers, to_flag, to_name, to_number, to_whole, unique
 
 
 def number(**bounds: float) -> Any:
@@ -57,6 +57,7 @@ class Settings(BaseModel):
 
 def named(value: Any) -> Any:
     """Read ``NAME`` and ``{name: NAME, option: value}`` as a name with its options."""
+    value = numbers(value)
     if isinstance(value, str):
         return {"name": value}
     if isinstance(value, Mapping) and "options" not in value:
@@ -87,8 +88,11 @@ class Schedule(Settings):
 def transforms(value: Any) -> Any:
     """Read ``[NAME, {NAME: options}]`` as a list of {NAME: options}."""
     if isinstance(value, list):
-        return [{item: {}} if isinstance(item, str) else item for item in value]
-    return to_flag(value)
+        return [{item: {}} if isinstance(item, str) else numbers(item) for item in value]
+    try:
+        return to_flag(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, or a list of transforms") from None
 
 
 def one_transform(value: dict) -> dict:
@@ -139,7 +143,7 @@ class Training(Settings):
     encoder_weights: Text | None = Field(
         None, title="Encoder weights", description="name of pretrained weights, or null"
     )
-    model_options: dict[str, Any] = Field(
+    model_options: Annotated[dict[str, Any], BeforeValidator(numbers)] = Field(
         {}, title="Model options", description="further options of the architecture"
     )
     augment: Annotated[
@@ -288,7 +292,11 @@ class ExperimentSettings(Settings):
 def seed_list(value: Any) -> Any:
     """Read ``4`` as the seeds 0 to 3."""
     value = to_number(value)
-    return list(range(value)) if isinstance(value, int) and value > 0 else value
+    if not isinstance(value, int | list) or isinstance(value, bool) or value == 0:
+        raise ValueError(
+            f"{value!r} is not allowed; allowed: a number of seeds, or a list of seeds"
+        )
+    return list(range(value)) if isinstance(value, int) else value
 
 
 REQUIRED = ("study", "datasets", "losses", "experiments", "seeds")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from experiments.errors import ConfigError
-from experiments.plan.values import to_name, to_number
+from experiments.plan.values import numbers, to_name
 from losses import LOSSES, nearest
 
 IMPORT_PATH = re.compile(r"([A-Za-z_][\w.]*):[A-Za-z_][\w.]*")
@@ -25,7 +25,7 @@ def loss_specs(value: Any) -> dict[str, dict[str, Any]]:
             to_name(name)
         except ValueError as error:
             problems.append(f"{setting}: {error}")
-        spec = {} if spec is None else spec
+        spec = {} if spec is None else numbers(spec)
         if not isinstance(spec, dict):
             problems.append(f"{setting}: {spec!r} is not allowed; allowed: a mapping of options")
         elif "sum" in spec:
@@ -52,14 +52,15 @@ def _sum_problems(spec: dict, setting: str) -> Iterator[str]:
     if not isinstance(terms, dict) or not terms:
         yield f"{setting}.sum: {terms!r} is not allowed; allowed: at least one entry, loss: weight"
         return
-    for part, weight in terms.items():
-        if part not in LOSSES:
+    for part, term in terms.items():
+        spec = term if isinstance(term, dict) else {"weight": term}
+        use = spec.get("use", None if "sum" in spec else part)
+        if use is not None and use not in LOSSES and not IMPORT_PATH.fullmatch(str(use)):
             yield (
-                f"{setting}.sum: {part!r} is not allowed{nearest(part, LOSSES)}; "
-                f"allowed: {', '.join(LOSSES)}"
+                f"{setting}.sum: {use!r} is not allowed{nearest(use, LOSSES)}; allowed: "
+                f"{', '.join(LOSSES)}, or a name with 'use: \"package.module:Class\"'"
             )
-        weight = weight.get("weight") if isinstance(weight, dict) else weight
-        weight = to_number(weight) if isinstance(weight, str) else weight
+        weight = spec.get("weight", 1)
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight >= 0:
             yield f"{setting}.sum.{part}: {weight!r} is not allowed; allowed: at least 0"
 

@@ -18,6 +18,7 @@ from experiments.plan.config import (
     Optimizer,
     Schedule,
     Training,
+    TrainingPart,
 )
 from losses import nearest
 
@@ -85,6 +86,8 @@ def _fields_at(location: tuple) -> Iterable[str]:
             model = ExperimentSettings
         case ["experiments", *_]:
             model = LevelSettings
+        case ["models", _]:
+            model = TrainingPart
         case [*_, "optimizer"]:
             model = Optimizer
         case [*_, "schedule"]:
@@ -95,16 +98,25 @@ def _fields_at(location: tuple) -> Iterable[str]:
 
 
 def read(config: Mapping[str, Any]) -> tuple[Config, list[str]]:
-    """Return the settings that are valid (the others keep their default) and all problems."""
-    problems = [f"configuration: the setting {k!r} is missing" for k in REQUIRED if k not in config]
+    """Return the settings that are valid (the others keep their default) and all problems.
+
+    Of the datasets and experiments, the valid entries are returned.
+    """
+    missing = [key for key in REQUIRED if config.get(key) is None]
+    problems = [f"configuration: the setting {key!r} is missing" for key in missing]
+    values = {key: value for key, value in config.items() if key not in missing}
     try:
-        return Config.model_validate(dict(config)), problems
+        return Config.model_validate(values), problems
     except ValidationError as error:
-        problems += [problem for one in error.errors() for problem in _problem(one)]
-        invalid = {one["loc"][0] for one in error.errors()}
-        return Config.model_validate(
-            {k: v for k, v in config.items() if k not in invalid}
-        ), problems
+        errors = error.errors()
+    for one in errors:
+        problems += _problem(one)
+        section, *entry = one["loc"]
+        if section in ("datasets", "experiments") and entry and len(values.get(section, {})) > 1:
+            values[section] = {k: v for k, v in values[section].items() if str(k) != entry[0]}
+        else:
+            values.pop(section, None)
+    return Config.model_validate(values), problems
 
 
 def level(values: Mapping[str, Any], setting: str) -> LevelSettings:

@@ -82,9 +82,13 @@ def _with_packages(module: str) -> list[str]:
 @cache
 def _imports(path: Path, module: str, changed: int) -> tuple[str, ...]:
     """Return the modules that a file may import; `changed` (its time) renews the cache."""
+    try:
+        tree = ast.parse(path.read_text(), str(path))
+    except SyntaxError:
+        return ()  # Python reports it when the module is imported
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     names = []
-    for node in _statements(ast.parse(path.read_text())):
+    for node in _statements(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):

@@ -148,7 +148,10 @@ class Study:
                 self.datasets[name] = datasets.resolve(name, value, checked.mirror)
             except ConfigError as error:
                 problems += error.problems
+        incomplete = len(self.datasets) < len(self.config.get("datasets") or ())
         for name, value in (checked.experiments or {}).items():
+            if incomplete and isinstance(value.values, dict):
+                continue  # its values are checked once every dataset is valid
             try:
                 self.experiments[name] = levels.resolve(name, value, self.datasets)
             except ConfigError as error:

@@ -16,6 +16,17 @@ def to_number(value: Any) -> Any:
             return value
 
 
+def numbers(value: Any) -> Any:
+    """Read the texts that are numbers anywhere in options, such as ``{"weight_decay": "1e-2"}``.
+
+    >>> numbers({"betas": ["9e-1", 0.99], "name": "SGD"})
+    {'betas': [0.9, 0.99], 'name': 'SGD'}
+    """
+    if isinstance(value, dict):
+        return {key: numbers(item) for key, item in value.items()}
+    return [numbers(item) for item in value] if isinstance(value, list) else to_number(value)
+
+
 def to_whole(value: Any) -> Any:
     """Read a whole number; refuse true and false."""
     if isinstance(value, bool):

@@ -125,6 +125,13 @@ def check_loss(name: str, spec: dict[str, Any], classes: int) -> None:
     target = to_target(np.arange(2 * 16 * 16).reshape(2, 16, 16) % (classes + 1), classes)
     try:
         value = losses.build(spec)(logits, target)
+        if not isinstance(value, torch.Tensor) or value.dim() or not torch.isfinite(value):
+            shape = f"a tensor of shape {tuple(value.shape)}" if hasattr(value, "shape") else value
+            shape = value if hasattr(value, "dim") and not value.dim() else shape
+            raise ValueError(
+                f"{spec} returned {shape}; allowed: a scalar tensor, one finite number"
+            )
+        value.backward()
     except ValueError as error:
         raise ConfigError(f"{setting}: {error}") from None
     except Exception as error:
@@ -132,8 +139,5 @@ def check_loss(name: str, spec: dict[str, Any], classes: int) -> None:
             f"{setting}: {spec} fails on logits of shape {tuple(logits.shape)} and target of shape "
             f"{tuple(target.shape)}: {type(error).__name__}: {error}"
         ) from error
-    if not isinstance(value, torch.Tensor) or value.dim() or not torch.isfinite(value):
-        raise ConfigError(f"{setting}: {spec} returned {value}; allowed: one finite number")
-    value.backward()
     if logits.grad is None or not logits.grad.isfinite().all():
         raise ConfigError(f"{setting}: {spec} has no finite gradient at the logits")

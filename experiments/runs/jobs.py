@@ -103,7 +103,10 @@ def train_all(study: Study, runs: Sequence[RunSpec], jobs: int) -> int:
         provenance.code(run.loss_spec)
     progress = Progress(study, pending)
     jobs = min(jobs, len(pending))
-    log.info("%d runs to train or evaluate, %d at a time", len(pending), jobs)
+    training = sum(work is train for _, work in pending.values())
+    log.info(
+        "%d runs to train, %d to evaluate, %d at a time", training, len(pending) - training, jobs
+    )
     if jobs == 1:
         for run, work in pending.values():
             progress.finish(run, work(study, run))

@@ -28,7 +28,7 @@ def build(training: Training, channels: int, classes: int = 1) -> nn.Module:
 
     channels: of an image. classes: foreground classes.
     """
-    names = {name for name in vars(smp) if name[0].isupper()}
+    names = {name for name, model in vars(smp).items() if isinstance(model, type)}
     if training.architecture not in names:
         raise ConfigError(
             f"training.architecture: unknown {training.architecture!r}"
