@@ -40,7 +40,7 @@ POWER = 0.9
 Terms = list[tuple[float, statistics.Sample]]
 
 
-def run(results: Results, name: str | None = None) -> None:
+def run(results: Results) -> None:
     """Write ``calibration.csv``, ``sizes_needed.csv`` and the figure.
 
     ConfigError if the study has too few seeds.

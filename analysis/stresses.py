@@ -44,7 +44,7 @@ COLUMNS = {
 """Columns of ``stresses.csv``."""
 
 
-def run(results: Results, name: str | None = None) -> None:
+def run(results: Results) -> None:
     """Write the table of the stressed datasets and the contact sheets."""
     study = results.study
     style.use()

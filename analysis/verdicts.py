@@ -97,7 +97,7 @@ class Case:
         }
 
 
-def run(results: Results, name: str | None = None) -> None:
+def run(results: Results) -> None:
     """Write ``verdicts.csv`` and log the headlines."""
     study = results.study
     table = verdicts(study, results.table, results.mechanism)

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import importlib
+import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -33,13 +34,17 @@ def main(package: str, steps: Mapping[str, str], open_folder: Callable[[str], An
     parser.add_argument("name", nargs="?", help="of a dataset, job or figure, for some steps")
     parser.add_argument("--jobs", type=int, help="number of runs at a time, for `train`")
     args = parser.parse_args()
-    options = {} if args.jobs is None else {"jobs": args.jobs}
+    step = step_function(steps[args.step])
+    options = {k: v for k in ("name", "jobs") if (v := getattr(args, k)) is not None}
+    for option in options:
+        if option not in inspect.signature(step).parameters:
+            parser.error(f"the step {args.step} takes no {option}")
     if Path(args.folder, CONFIG).is_file():
         log_to(Path(args.folder, "logs", args.step, args.name or "").with_suffix(".log"))
     else:
         log_to(None)
     with errors_in_one_line(f"the step {args.step}"):
-        step_function(steps[args.step])(open_folder(args.folder), args.name, **options)
+        step(open_folder(args.folder), **options)
 
 
 def download(words: list[str]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
-from analysis.figures import style
+from experiments.plan.training import words
 
 if TYPE_CHECKING:
     from experiments.plan.levels import Experiment, Level
@@ -46,8 +46,7 @@ class Scope:
     @property
     def words(self) -> str:
         """The dataset and the setting, for captions."""
-        labels = [f"{style.title(axis)} {label}" for axis, label in self.labels.items()]
-        return self.dataset + (f" ({', '.join(labels)})" if labels else "")
+        return self.dataset + (f" ({words(self.labels)})" if self.labels else "")
 
     @property
     def about(self) -> dict[str, str]:

@@ -32,7 +32,7 @@ SIGNS = {ord(sign): f"${sign}$" for sign in "<>|"} | {
 """Signs that pandas does not escape."""
 
 
-def run(results: Results, name: str | None = None) -> None:
+def run(results: Results) -> None:
     """Write the folder ``paper``; an older one is removed."""
     folder, figures = results.study.file(PAPER), results.study.file(FIGURES)
     captions = []

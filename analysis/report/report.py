@@ -35,7 +35,7 @@ SHEET_WIDTH = 1600
 """Pixels of a contact sheet in the report."""
 
 
-def run(results: Results, name: str | None = None) -> None:
+def run(results: Results) -> None:
     """Write ``report.html``."""
     path = results.study.file(REPORT)
     write_whole(path, render(results))

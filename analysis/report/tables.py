@@ -12,6 +12,7 @@ from analysis.figures import style
 from analysis.scores import metrics, tuning
 from analysis.scores.metrics import METRICS
 from experiments.plan.knobs import CONTROLLED_FRACTION
+from experiments.plan.training import words
 from experiments.runs.table import COLUMNS, key_columns
 
 if TYPE_CHECKING:
@@ -81,8 +82,8 @@ def axes_of(table: pd.DataFrame) -> list[str]:
     return [column for column in key_columns(table) if column not in COLUMNS]
 
 
-def cell_columns(table: pd.DataFrame) -> list[str]:
-    """Return the columns of a cell with its setting and loss."""
+def row_columns(table: pd.DataFrame) -> list[str]:
+    """Return the columns that identify a printed row: a cell, its setting and a loss."""
     return ["dataset", "stress", *axes_of(table), "loss"]
 
 
@@ -96,7 +97,7 @@ def with_setting(frame: pd.DataFrame, axes: list[str]) -> pd.DataFrame:
     if not axes or not len(frame):
         return frame
     settings = [
-        ", ".join(f"{style.title(axis)} {label}" for axis, label in row.items() if label)
+        words({axis: label for axis, label in row.items() if label})
         for row in frame[axes].to_dict("records")
     ]
     position = frame.columns.get_loc(axes[0])
@@ -165,7 +166,7 @@ def scores(study: Study, table: pd.DataFrame, controls: pd.DataFrame) -> pd.Data
     axes = axes_of(table)
     controls = controls.assign(**dict.fromkeys(axes, ""))
     both = pd.concat([tuning.fixed(study, table), controls], ignore_index=True)
-    keys = cell_columns(table)
+    keys = row_columns(table)
     planned = both.groupby(keys, sort=False)["seed"].nunique()
     rows = []
     for key, group in metrics.scores(both).groupby([*keys, "threshold"], sort=False):
@@ -213,7 +214,7 @@ def classes(study: Study, table: pd.DataFrame) -> pd.DataFrame:
 
 def runs(study: Study, table: pd.DataFrame, records: list[dict[str, Any]]) -> pd.DataFrame:
     """Return properties of whole runs per cell and loss, at threshold 0.5."""
-    keys = cell_columns(table)
+    keys = row_columns(table)
     table = tuning.fixed(study, table)
     status = table.groupby([*keys, "seed"], sort=False)["status"].first().reset_index()
     status = status.groupby(keys, sort=False)["status"].value_counts().unstack(fill_value=0)
@@ -252,7 +253,7 @@ def learning_rates(table: pd.DataFrame) -> pd.DataFrame:
     grid = grid[grid["threshold"] == "0.5"]
     if grid["learning_rate"].nunique() < 2:
         return pd.DataFrame()
-    keys = cell_columns(table)
+    keys = row_columns(table)
     wide = grid.pivot(index=keys, columns="learning_rate", values=["val_dice", "test_dice"])
     wide.columns = [
         f"{'validation' if kind == 'val_dice' else 'test'} at {rate:g}"
@@ -270,7 +271,7 @@ def flips(study: Study, table: pd.DataFrame) -> pd.DataFrame:
 
     Controlled images only: the minimiser of each loss in expectation, and the trained models.
     """
-    keys = cell_columns(table)
+    keys = row_columns(table)
     rows = []
     for key, group in tuning.fixed(study, table).groupby(keys, sort=False):
         cell = dict(zip(keys, key, strict=True))

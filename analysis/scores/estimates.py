@@ -41,7 +41,7 @@ Cells = Mapping[tuple, Mapping[int, pd.DataFrame]]
 """Values of a cell's columns -> seed -> its rows, one per image."""
 
 
-def run(results: Results, name: str | None = None) -> None:
+def run(results: Results) -> None:
     """Write ``estimates.csv`` and ``ranks.csv`` of a study."""
     study = results.study
     table = estimates(study, tuning.fixed(study, results.table), results.records)

@@ -34,19 +34,19 @@ TRIES, WAIT = 5, 2.0
 log = logging.getLogger("dicebench")
 
 
-def run(study: Study, name: str | None = None, jobs: int = 1) -> None:
+def run(study: Study, name: str | None = None) -> None:
     """Fetch one dataset that the study needs, or all of them if `name` is None."""
-    for source in [name] if name else study.fetched:
+    for source in study.fetched:
         log.info("fetched %s", fetch(source, study.mirror_address))
 
 
-def run_terms(study: Study, name: str | None = None, jobs: int = 1) -> None:
+def run_terms(study: Study) -> None:
     """Print the licences of the datasets that the study needs; none with a mirror's address.
 
     ValueError if a dataset requires registration and its files are not there.
     """
     if not study.mirror_address:
-        for source in [name] if name else study.fetched:
+        for source in study.fetched:
             log.info(terms(source))
 
 

@@ -30,7 +30,7 @@ REACH = 0.25
 log = logging.getLogger("dicebench")
 
 
-def run(study: Study, name: str | None = None, jobs: int = 1) -> None:
+def run(study: Study, name: str | None = None) -> None:
     """Write all cells of a dataset, or of every dataset if `name` is None.
 
     ConfigError if the study has no such dataset.

@@ -186,15 +186,11 @@ def _fields(*, axes: bool) -> dict[str, Any]:
             continue  # only `training.learning_rate` sets it
         one = Annotated[field.annotation, *field.metadata, field.title]
         if axes:
-            axis = Annotated[list[one], Field(min_length=1), BeforeValidator(_list_once)]
+            axis = Annotated[list[one], Field(min_length=1), BeforeValidator(unique)]
             pick = Discriminator(lambda v, name=name: "axis" if is_axis(name, v) else "one")
             one = Annotated[Annotated[one, Tag("one")] | Annotated[axis, Tag("axis")], pick]
         fields[name] = (one, Field(field.default, title=field.title, description=field.description))
     return fields
-
-
-def _list_once(value: Any) -> Any:
-    return unique(value) if isinstance(value, list) else value
 
 
 TrainingGrid = create_model("TrainingGrid", __base__=Settings, **_fields(axes=True))
@@ -322,7 +318,7 @@ class Config(Settings):
         Annotated[
             list[whole(ge=0)],
             Field(min_length=1),
-            BeforeValidator(_list_once),
+            BeforeValidator(unique),
             BeforeValidator(seed_list),
             WithJsonSchema({"type": ["integer", "array"], "items": {"type": "integer"}}),
         ]
@@ -331,7 +327,7 @@ class Config(Settings):
     image_size: whole(ge=16, multiple_of=8) = 64
     training: TrainingGrid = TrainingGrid()
     models: dict[Name, TrainingPart] = {}
-    keep: Annotated[list[Literal["predictions", "weights"]], BeforeValidator(_list_once)] = []
+    keep: Annotated[list[Literal["predictions", "weights"]], BeforeValidator(unique)] = []
     mirror: Text | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     job_per: Literal["dataset", "loss", "seed"] = "dataset"

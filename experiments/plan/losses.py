@@ -1,16 +1,13 @@
 """Loss specifications of a configuration, checked without importing a loss."""
 
 import importlib.util
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from experiments.errors import ConfigError
 from experiments.plan.values import numbers, to_name
 from losses import LOSSES, nearest
-
-IMPORT_PATH = re.compile(r"([A-Za-z_][\w.]*):[A-Za-z_][\w.]*")
-"""``package.module:Class``."""
+from losses.building import IMPORT_PATH, term
 
 
 def loss_specs(value: Any) -> dict[str, dict[str, Any]]:
@@ -52,28 +49,26 @@ def _sum_problems(spec: dict, setting: str) -> Iterator[str]:
     if not isinstance(terms, dict) or not terms:
         yield f"{setting}.sum: {terms!r} is not allowed; allowed: at least one entry, loss: weight"
         return
-    for part, term in terms.items():
-        spec = term if isinstance(term, dict) else {"weight": term}
-        use = spec.get("use", None if "sum" in spec else part)
+    for part, value in terms.items():
+        weight, spec = term(part, value)
+        use = spec.get("use")
         if use is not None and use not in LOSSES and not IMPORT_PATH.fullmatch(str(use)):
             yield (
                 f"{setting}.sum: {use!r} is not allowed{nearest(use, LOSSES)}; allowed: "
                 f"{', '.join(LOSSES)}, or a name with 'use: \"package.module:Class\"'"
             )
-        weight = spec.get("weight", 1)
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight >= 0:
             yield f"{setting}.sum.{part}: {weight!r} is not allowed; allowed: at least 0"
 
 
 def custom_modules(spec: Any) -> set[str]:
-    """Return the modules of the import paths anywhere in a specification.
+    """Return the modules of the import paths anywhere in a specification, without importing any.
 
     >>> sorted(custom_modules({"use": "blob", "criterion": {"use": "mine:Loss"}}))
     ['mine']
     """
     if isinstance(spec, str):
-        match = IMPORT_PATH.fullmatch(spec)
-        return {match[1]} if match else set()
+        return {spec.partition(":")[0]} if IMPORT_PATH.fullmatch(spec) else set()
     if isinstance(spec, dict):
         spec = [*spec, *spec.values()]
     return set().union(*map(custom_modules, spec)) if isinstance(spec, list) else set()

@@ -118,32 +118,31 @@ class Study:
         checked, problems = read(config)
         self.datasets: dict[str, Dataset] = {}
         self.experiments: dict[str, Experiment] = {}
-        self._resolve(checked, problems)
+        points = self._resolve(checked, problems)
         self.name, self.losses, self.seeds = checked.study, checked.losses, checked.seeds
-        self.image_size, self.device, self.mirror = (
-            checked.image_size,
-            checked.device,
-            checked.mirror,
-        )
-        self.keep, self.job_per = tuple(checked.keep), checked.job_per
+        self.image_size, self.device = checked.image_size, checked.device
+        self.mirror, self.job_per = checked.mirror, checked.job_per
+        self.keep = tuple(checked.keep)
         self.folder = folder or f"results/{self.name}"
-        rates = grids.rates(checked.training)
-        self.rates = sorted(rates)
-        points = grids.points(checked.training, checked.models)
-        self.training = points[0][1]
-        self._grid = list(points[0][0])
-        self._reference = points[0][0] | {
+        self.rates = sorted(grids.rates(checked.training))
+        labels, self.training = points[0]
+        self._grid = list(labels)
+        self._reference = labels | {
             f: label_of(getattr(self.training, f))
             for experiment in self.experiments.values()
             for f in levels.TRAINING
-            if f in experiment.training_fields and f not in points[0][0]
+            if f in experiment.training_fields and f not in labels
         }
         self.settings = [self._setting(labels, training) for labels, training in points]
 
-    def _resolve(self, checked: Config, problems: list[str]) -> None:
-        """Fill datasets and experiments from the valid settings; raise ConfigError for the rest."""
-        settings = checked.datasets or {}
-        for name, value in settings.items():
+    def _resolve(
+        self, checked: Config, problems: list[str]
+    ) -> list[tuple[dict[str, str], Training]]:
+        """Fill datasets and experiments and return the points of the training grid.
+
+        ConfigError lists the given problems and those found here.
+        """
+        for name, value in (checked.datasets or {}).items():
             try:
                 self.datasets[name] = datasets.resolve(name, value, checked.mirror)
             except ConfigError as error:
@@ -156,12 +155,14 @@ class Study:
                 self.experiments[name] = levels.resolve(name, value, self.datasets)
             except ConfigError as error:
                 problems += error.problems
+        points = []
         try:
-            grids.points(checked.training, checked.models)
+            points = grids.points(checked.training, checked.models)
         except ConfigError as error:
             problems += error.problems
         if problems:
             raise ConfigError(problems)
+        return points
 
     @classmethod
     def open(cls, folder: str | Path) -> "Study":
@@ -193,7 +194,7 @@ class Study:
         own = {f: label_of(getattr(training, f)) for f in self._reference if f not in labels}
         labels = {axis: (labels | own)[axis] for axis in self._reference}
         different = [f"{axis}-{v}" for axis, v in labels.items() if v != self._reference[axis]]
-        label = ", ".join(f"{axis.replace('_', ' ')} {labels[axis]}" for axis in self._grid)
+        label = grids.words({axis: labels[axis] for axis in self._grid})
         return Setting(training, labels, label, "_".join(different))
 
     def settings_of(self, experiment: str) -> list[Setting]:
@@ -212,6 +213,12 @@ class Study:
         """Return the columns and values that select a level's rows of the study's table."""
         labels = self.at(level, setting).labels
         return {"dataset": dataset, "stress": level.stress.name, **labels}
+
+    @property
+    def trainings(self) -> list[Training]:
+        """The distinct training settings of the runs."""
+        keys = {(run.setting.name, run.learning_rate): run.training for run in self.runs}
+        return list(keys.values())
 
     # Data
 
@@ -325,7 +332,7 @@ class Study:
     @property
     def check_fingerprint(self) -> str:
         """Fingerprint of the settings that are checked before training."""
-        trainings = {run.path.split("/")[4]: run.training.model_dump() for run in self.runs}
+        trainings = [training.model_dump() for training in self.trainings]
         return fingerprint(
             [self.losses, trainings, self.device, self.class_counts, self.image_size]
         )

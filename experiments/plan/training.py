@@ -1,6 +1,7 @@
 """Grids of training settings: the axes of a study."""
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from experiments.errors import ConfigError
@@ -24,6 +25,15 @@ class Setting:
     labels: dict[str, str] = field(default_factory=dict, hash=False)
     label: str = ""
     name: str = ""
+
+
+def words(labels: Mapping[str, str]) -> str:
+    """Return the text of axes and their labels.
+
+    >>> words({"batch_size": "4", "steps": "160"})
+    'batch size 4, steps 160'
+    """
+    return ", ".join(f"{axis.replace('_', ' ')} {label}" for axis, label in labels.items())
 
 
 def rates(grid: Settings) -> list[float]:

@@ -50,9 +50,9 @@ def to_name(value: Any) -> str:
     return value
 
 
-def unique(values: list) -> list:
-    """Check that a list has no duplicates."""
-    for value in values:
+def unique(values: Any) -> Any:
+    """Check that a list has no duplicates; any other value passes."""
+    for value in values if isinstance(values, list) else ():
         if values.count(value) > 1:
             raise ValueError(f"duplicate value {value!r}; allowed: each value once")
     return values

@@ -31,10 +31,10 @@ MODEL_FIELDS = {"architecture", "encoder", "encoder_weights", "model_options"}
 """Training settings that make the model."""
 
 
-def run(study: Study, name: str | None = None, jobs: int = 1) -> None:
+def run(study: Study) -> None:
     """Check the study and write ``logs/checked``."""
     check(study)
-    text = f"{len(study.losses)} losses and {len(trainings(study))} training settings checked\n"
+    text = f"{len(study.losses)} losses and {len(study.trainings)} training settings checked\n"
     write_whole(study.file(CHECKED), text)
 
 
@@ -50,18 +50,13 @@ def check(study: Study) -> None:
         raise ConfigError(dict.fromkeys(problems))
 
 
-def trainings(study: Study) -> list[Training]:
-    """Return the distinct training settings of the study's runs."""
-    return list({_text(run.training.model_dump()): run.training for run in study.runs}.values())
-
-
 def _text(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
 def _checks(study: Study) -> Iterator[Callable[[], None]]:
     yield partial(resolve_device, study.device)
-    settings = trainings(study)
+    settings = study.trainings
     for training in {_text(t.model_dump(include=MODEL_FIELDS)): t for t in settings}.values():
         for classes in study.class_counts:
             yield partial(check_model, training, study.image_size, classes)
@@ -126,10 +121,8 @@ def check_loss(name: str, spec: dict[str, Any], classes: int) -> None:
     try:
         value = losses.build(spec)(logits, target)
         if not isinstance(value, torch.Tensor) or value.dim() or not torch.isfinite(value):
-            shape = f"a tensor of shape {tuple(value.shape)}" if hasattr(value, "shape") else value
-            shape = value if hasattr(value, "dim") and not value.dim() else shape
             raise ValueError(
-                f"{spec} returned {shape}; allowed: a scalar tensor, one finite number"
+                f"{spec} returned {_words(value)}; allowed: a scalar tensor, one finite number"
             )
         value.backward()
     except ValueError as error:
@@ -141,3 +134,10 @@ def check_loss(name: str, spec: dict[str, Any], classes: int) -> None:
         ) from error
     if logits.grad is None or not logits.grad.isfinite().all():
         raise ConfigError(f"{setting}: {spec} has no finite gradient at the logits")
+
+
+def _words(value: Any) -> str:
+    """Return a short text for the value of a loss."""
+    if isinstance(value, torch.Tensor) and value.dim():
+        return f"a tensor of shape {tuple(value.shape)}"
+    return repr(value)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from experiments.plan.study import Study
 
 
-def run(study: Study, name: str | None = None, jobs: int = 1) -> None:
+def run(study: Study) -> None:
     """Write the study's table and records; RecordError names the first invalid record."""
     rows, records = table.collect(study)
     write_whole(study.file(RUNS), rows.to_csv(index=False))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from experiments.plan.study import Study
 
 
-def run(study: Study, name: str | None = None, jobs: int = 1) -> None:
+def run(study: Study) -> None:
     """Write ``controls.csv``."""
     write_whole(study.file(CONTROLS), control(study).to_csv(index=False))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.data import prepared
 from experiments.errors import ConfigError
-from experiments.layout import PREDICTIONS, RECORD, WEIGHTS
+from experiments.layout import PREDICTIONS, WEIGHTS
 from experiments.runs import predictions, provenance
 from experiments.runs.fit import resolve_device
 from experiments.runs.records import RecordError, read_record
@@ -53,7 +53,7 @@ def validity(study: Study, run: RunSpec) -> Validity:
 
     If only the code of the evaluation differs, stored predictions are evaluated without training.
     """
-    folder = Path(study.run_folder(run))
+    folder = study.run_folder(run)
     try:
         record = read_record(folder)
     except RecordError:
@@ -90,7 +90,7 @@ def train_all(study: Study, runs: Sequence[RunSpec], jobs: int) -> int:
     for run in runs:
         state = validity(study, run)
         if state is Validity.VALID:
-            os.utime(Path(study.run_folder(run), RECORD))  # up to date for Snakemake
+            os.utime(study.record(run))  # up to date for Snakemake
         else:
             pending[run.path] = run, (train if state is Validity.TRAIN else evaluate_kept)
     if len(pending) < len(runs):
@@ -126,7 +126,7 @@ class Progress:
     def __init__(self, study: Study, pending: dict[str, Any]) -> None:
         others = [run for run in study.runs if run.path not in pending]
         self.total = len(study.runs)
-        self.done = sum(Path(study.run_folder(run), RECORD).exists() for run in others)
+        self.done = sum(Path(study.record(run)).exists() for run in others)
         self.began, self.finished = time.monotonic(), 0
 
     def finish(self, run: RunSpec, record: dict[str, Any]) -> None:

@@ -44,7 +44,7 @@ Image = Float[np.ndarray, "h w"]
 Pairs = Iterator[tuple[float, float]]
 
 
-def run(study: Study, name: str | None = None, jobs: int = 1) -> None:
+def run(study: Study) -> None:
     """Write ``mechanism.csv`` and ``mechanism_maps.npz``."""
     specs = study.losses | {name: name for name in COMPARED if name not in study.losses}
     write_whole(study.file(MECHANISM), measure(specs).to_csv(index=False))

@@ -7,7 +7,6 @@ import itertools
 import logging
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -76,7 +75,7 @@ def evaluate_kept(study: Study, run: RunSpec) -> dict[str, Any]:
     """
     device = resolve_device(study.device)
     _set_process(device)
-    folder = Path(study.run_folder(run))
+    folder = study.run_folder(run)
     record = records.read_record(folder)
     clock = Clock()
     kept = {n: (folder / n).read_bytes() for n in (PREDICTIONS, WEIGHTS) if n in record["files"]}
