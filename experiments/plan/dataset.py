@@ -121,7 +121,7 @@ class Dataset:
 
 
 def resolve(name: str, settings: DatasetSettings | None, mirror: str | None) -> Dataset:
-    """Return a dataset with its folder; ConfigError if it cannot be had or does not fit."""
+    """Return a dataset with its folder; ConfigError if it is not available or does not fit."""
     setting = f"datasets.{name}"
     settings = settings or DatasetSettings()
     values = settings.model_dump() | {"source": settings.source or name}

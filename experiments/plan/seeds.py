@@ -14,8 +14,8 @@ def fingerprint(value: Any) -> str:
 def stable_seed(*parts: Any) -> int:
     """Return a 63-bit seed that is the same on every machine and in every process.
 
-    >>> stable_seed("order", "a", "none", 0) == stable_seed("order", "a", "none", 0)
-    True
+    >>> stable_seed("order", "a", "none", 0)
+    2804814174314612732
     """
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
