@@ -236,6 +236,11 @@ def effects(measured: pd.DataFrame, mechanism: claims.Mechanism) -> dict[str, fl
     """Return loss -> the quantity of a mechanism at its x, minus the reference's if `against`.
 
     The losses have the order of the table; those without a value are left out.
+
+    >>> share = claims.load()["imbalance"].mechanism
+    >>> values = {"loss": ["cross_entropy", "dice"], "x": 0.003, "value": [0.25, 0.75]}
+    >>> effects(pd.DataFrame(values).assign(quantity=share.quantity), share)["dice"].item()
+    0.5
     """
     rows = metrics.select(measured, quantity=mechanism.quantity).dropna(subset="x")
     if not len(rows):

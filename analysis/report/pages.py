@@ -121,7 +121,11 @@ def sentence(claim: Claim, row: Row) -> str:
 
 
 def sampled(row: Row) -> str:
-    """Return the unit of a verdict's n."""
+    """Return the unit of a verdict's n.
+
+    >>> sampled({"dataset": "wbc"}), sampled({"dataset": POOLED})
+    ('paired seeds', 'datasets')
+    """
     return "datasets" if row["dataset"] == POOLED else "paired seeds"
 
 
