@@ -14,7 +14,7 @@ from scipy import ndimage
 from analysis.figures import contact, style
 from experiments.data import objects
 from experiments.data.prepared import Prepared, read_cell
-from experiments.files import write_whole
+from experiments.files import whole_folder, write_whole
 from experiments.layout import CAPTIONS, CLEAN, CONTACT, IGNORED, SPLITS, STRESSES
 
 if TYPE_CHECKING:
@@ -49,10 +49,11 @@ def run(results: Results) -> None:
     study = results.study
     style.use()
     captions = {}
-    for stem, dataset, (figure, caption) in contact.sheets(study):
-        style.save(figure, study.file(CONTACT) / stem)
-        captions[stem] = {"dataset": dataset, "caption": caption}
-    write_whole(study.file(CONTACT) / CAPTIONS, json.dumps(captions, indent=1) + "\n")
+    with whole_folder(study.file(CONTACT)) as folder:
+        for stem, dataset, (figure, caption) in contact.sheets(study):
+            style.save(figure, folder / stem)
+            captions[stem] = {"dataset": dataset, "caption": caption}
+        write_whole(folder / CAPTIONS, json.dumps(captions, indent=1) + "\n")
     write_whole(study.file(STRESSES), table(study).to_csv(index=False, float_format="%.6g"))
     log.info("stresses: %s", study.file(STRESSES))
 

@@ -1,9 +1,11 @@
 """Fetching, against a server on this machine: mirrors, the datasets' own archives, hostile ones."""
 
-import io
+import hashlib
 import json
-import tarfile
-import zipfile
+import os
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,14 +13,13 @@ import pytest
 import yaml
 
 from experiments import datasets
-from experiments.data import archives
 from experiments.data import fetch as fetching
-from experiments.data.archives import unpack
 from experiments.data.fetch import download, fetch, run, run_terms, terms
+from experiments.plan.dataset import fetched_state, stats
 from experiments.plan.study import Study
 from tests import layouts
 from tests.layouts import folder_of, pack
-from tests.workflow import copy_tree, snakemake
+from tests.workflow import ROOT, copy_tree, snakemake
 
 
 @pytest.fixture
@@ -72,93 +73,115 @@ def test_archives_that_are_cut_off_missing_or_not_a_dataset_leave_nothing(server
     assert not list((tmp_path / "data").iterdir())
 
 
-# Archives
+def manifest_of(members):
+    lines = [f"{hashlib.sha256(data).hexdigest()}  {name}" for name, data in members.items()]
+    return "".join(f"{line}\n" for line in lines).replace("  own/", "  ").encode()
 
 
-def hostile_tar(path, name, kind, link=""):
-    with tarfile.open(path, "w:gz") as out:
-        good = tarfile.TarInfo("images/good.jpg")
-        out.addfile(good)
-        info = tarfile.TarInfo(name)
-        info.type, info.linkname = kind, link
-        out.addfile(info, io.BytesIO())
-    return path
+def test_a_mirrors_manifest_is_compared(server, tmp_path):
+    members = members_of(folder_of(tmp_path / "own"))
+    pack(server.folder / "own.zip", members | {"own/manifest.sha256": manifest_of(members)})
+    assert (fetch("own", server.address, tmp_path / "data") / "images" / "3.png").exists()
 
 
-@pytest.mark.parametrize(
-    ("name", "kind", "link"),
-    [
-        ("../evil", tarfile.REGTYPE, ""),
-        ("/tmp/evil", tarfile.REGTYPE, ""),
-        ("a/../../evil", tarfile.REGTYPE, ""),
-        ("..\\evil", tarfile.REGTYPE, ""),
-        ("../evil", tarfile.DIRTYPE, ""),
-        ("link", tarfile.SYMTYPE, "/etc/passwd"),
-        ("link", tarfile.SYMTYPE, "images/good.jpg"),
-        ("link", tarfile.LNKTYPE, "../../etc/passwd"),
-        ("link", tarfile.LNKTYPE, "images/good.jpg"),
-        ("pipe", tarfile.FIFOTYPE, ""),
-        ("device", tarfile.CHRTYPE, ""),
-    ],
-)
-def test_tar_members_that_are_no_plain_files_of_the_folder_are_refused(tmp_path, name, kind, link):
-    archive = hostile_tar(tmp_path / "a.tar.gz", name, kind, link)
-    with pytest.raises(ValueError, match=r"a\.tar\.gz: member .* is not allowed"):
-        unpack(archive, tmp_path / "out")
-    below = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")}
-    assert below == {"a.tar.gz", "out", "out/images", "out/images/good.jpg"}
+def test_fault_06_a_mirrors_file_that_is_not_its_manifests_is_named(server, tmp_path):
+    members = members_of(folder_of(tmp_path / "own"))
+    manifest = manifest_of(members)
+    other = members["own/images/4.png"]
+    faults = {
+        r"images/3\.png has the SHA-256": (members | {"own/images/3.png": other}, manifest),
+        r"masks/3\.png is in manifest\.sha256, but not in the archive": (
+            {name: data for name, data in members.items() if name != "own/masks/3.png"},
+            manifest,
+        ),
+        r"images/new\.png is in the archive, but not in": (
+            members | {"own/images/new.png": other, "own/masks/new.png": other},
+            manifest,
+        ),
+        r"manifest\.sha256: 'nonsense' is not allowed": (members, b"nonsense\n" + manifest),
+        r"\.\./4\.png is in manifest": (members, manifest.replace(b"  images/4", b"  ../4")),
+    }
+    for words, (changed, text) in faults.items():
+        pack(server.folder / "own.zip", changed | {"own/manifest.sha256": text})
+        with pytest.raises(ValueError, match=f"own.zip: {words}"):
+            fetch("own", server.address, tmp_path / "data")
+        assert not list((tmp_path / "data").iterdir())
 
 
-@pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "a/../../evil", "..\\evil", "../evil/"])
-def test_zip_members_outside_the_folder_are_refused(tmp_path, name):
-    pack(tmp_path / "a.zip", {name: b""})
-    with pytest.raises(ValueError, match="is not allowed"):
-        unpack(tmp_path / "a.zip", tmp_path / "out")
-    assert [p.name for p in tmp_path.iterdir()] == ["a.zip"]
+def test_a_fetched_folder_knows_its_files(server, tmp_path):
+    members = members_of(folder_of(tmp_path / "own")) | {"own/.fetched.json": b"not trusted"}
+    pack(server.folder / "own.zip", members)
+    target = fetch("own", server.address, tmp_path / "data")
+    assert len(fetched_state(target)) == 21
+    assert fetched_state(target) == stats(target)
+    image = target / "images" / "3.png"
+    before = image.stat()
+    image.write_bytes((target / "images" / "4.png").read_bytes()[: before.st_size])
+    os.utime(image, ns=(before.st_mtime_ns, before.st_mtime_ns))
+    now = stats(target)
+    assert [name for name, state in now.items() if fetched_state(target)[name] != state] == [
+        "images/3.png"
+    ]
 
 
-def test_links_in_zip_files_are_refused(tmp_path):
-    link = zipfile.ZipInfo("images/link.png")
-    link.external_attr = 0o120777 << 16
-    pack(tmp_path / "a.zip", {link: "/etc/passwd"})
-    with pytest.raises(ValueError, match=r"link\.png"):
-        unpack(tmp_path / "a.zip", tmp_path / "out")
+# Several processes
+
+FETCH = """
+import sys
+from dataclasses import replace
+from experiments import datasets
+from experiments.data import fetch
+
+fetch.WAIT = float(sys.argv[1])
+if sys.argv[4:]:
+    module = datasets.load("wbc")
+    module.ABOUT = replace(module.ABOUT, files=(datasets.File(*sys.argv[4:]),))
+    fetch.fetch("wbc", None, sys.argv[2])
+else:
+    fetch.fetch("own", sys.argv[3], sys.argv[2])
+"""
 
 
-@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
-def test_bombs_stop_before_they_are_written(tmp_path, monkeypatch, kind):
-    large, many = tmp_path / f"large.{kind}", tmp_path / f"many.{kind}"
-    pack(large, {"a": b"x", "b": bytes(2**20)})
-    pack(many, {str(i): b"" for i in range(50)})
-    monkeypatch.setattr(archives, "MAX_BYTES", 2**20)
-    monkeypatch.setattr(archives, "MAX_FILES", 40)
-    with pytest.raises(ValueError, match=r"more than .* 1048576 bytes"):
-        unpack(large, tmp_path / "large")
-    assert [p.name for p in (tmp_path / "large").iterdir()] == ["a"]
-    with pytest.raises(ValueError, match="more than 40 files"):
-        unpack(many, tmp_path / "many")
-    assert len(list((tmp_path / "many").iterdir())) == 40
+def fetching_process(wait, root, address, *file):
+    words = (sys.executable, "-c", FETCH, str(wait), str(root), address, *file)
+    return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
-def test_a_zip_that_lies_about_its_size_is_refused(tmp_path):
-    archive = tmp_path / "a.zip"
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as out:
-        out.writestr("a", bytes(2**20))
-    size = (2**20).to_bytes(4, "little")
-    archive.write_bytes(archive.read_bytes().replace(size, (10).to_bytes(4, "little")))
-    with pytest.raises(ValueError, match="cannot be unpacked"):
-        unpack(archive, tmp_path / "out")
-    assert (tmp_path / "out" / "a").stat().st_size <= 10
+def test_processes_that_fetch_a_dataset_at_once_fetch_it_once(server, tmp_path):
+    members = members_of(folder_of(tmp_path / "own")) | {"own/filler": bytes(2**20)}
+    pack(server.folder / "own.zip", members)
+    server.cuts = 1  # so the first one waits in the middle of its download
+    processes = [fetching_process(1, tmp_path / "data", server.address) for _ in range(3)]
+    for process in processes:
+        words = process.communicate(timeout=60)[0]
+        assert process.returncode == 0, words
+    assert [path for path, _ in server.requests] == ["/own.zip", "/own.zip"]  # begun, continued
+    assert [p.name for p in (tmp_path / "data").iterdir()] == ["own"]
 
 
-@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
-def test_damaged_archives_are_named(tmp_path, kind):
-    pack(tmp_path / f"a.{kind}", {"a": bytes(range(256)) * 40})
-    data = bytearray((tmp_path / f"a.{kind}").read_bytes())
-    for damaged in (data[: len(data) // 2], data[:60] + b"\xff" * 9 + data[69:], b"nothing"):
-        (tmp_path / f"a.{kind}").write_bytes(damaged)
-        with pytest.raises(ValueError, match=rf"a\.{kind}: cannot be unpacked"):
-            unpack(tmp_path / f"a.{kind}", tmp_path / "out")
+def test_fault_07_a_download_that_is_killed_leaves_nothing_that_counts(server, monkeypatch, in_tmp):
+    members = layouts.layout("wbc")
+    next(iter(members.values()))["filler"] = bytes(2**20)
+    (file,) = layouts.serve(server, monkeypatch, "wbc", members)
+    server.cuts = 1
+    data, downloads = in_tmp / "data", in_tmp / "data" / "downloads" / "wbc"
+    process = fetching_process(300, data, "", file.name, file.address, file.checksum)
+    try:
+        end = time.monotonic() + 60
+        while not [p for p in downloads.glob("tmp*") if p.stat().st_size > 2**18]:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    finally:
+        process.kill()
+        process.communicate()
+    assert not (data / "wbc").exists()
+    assert not (downloads / file.name).exists()
+    assert (fetch("wbc") / "dataset.json").exists()
+    assert {p.name for p in data.iterdir()} == {"downloads", "wbc"}
+    assert [p.name for p in downloads.iterdir()] == [file.name]
+
+
+# A dataset's own address
 
 
 @pytest.mark.parametrize(
@@ -174,11 +197,8 @@ def test_a_hostile_archive_of_a_dataset_leaves_nothing(server, monkeypatch, in_t
     assert not (in_tmp / "evil").exists()
 
 
-# A dataset's own address
-
-
 @pytest.mark.parametrize("ranges", [True, False])
-def test_a_download_that_is_cut_off_goes_on(server, monkeypatch, in_tmp, ranges):
+def test_fault_07_a_download_that_is_cut_off_goes_on(server, monkeypatch, in_tmp, ranges):
     members = layouts.layout("wbc")
     next(iter(members.values()))["filler"] = bytes(2**20)
     layouts.serve(server, monkeypatch, "wbc", members)
@@ -192,7 +212,7 @@ def test_a_download_that_is_cut_off_goes_on(server, monkeypatch, in_tmp, ranges)
     assert json.loads(Path("data/wbc/dataset.json").read_text())["files"][0]["sha256"]
 
 
-def test_a_download_that_is_always_cut_off_ends(server, monkeypatch, in_tmp):
+def test_fault_07_a_download_that_is_always_cut_off_ends(server, monkeypatch, in_tmp):
     layouts.serve(server, monkeypatch, "wbc")
     server.cuts, server.ranges = 99, False
     words = r"(?s)dataset 'wbc': cannot download.*put these files in place"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from analysis.figures import (
@@ -23,11 +25,13 @@ from analysis.figures import (
 )
 from analysis.figures.scope import Planned
 from experiments.errors import ConfigError
-from experiments.files import write_whole
+from experiments.files import temporary_folder, whole_folder, write_whole
 from experiments.layout import CAPTIONS, FIGURES
 from losses import nearest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from analysis.results import Results
 
 log = logging.getLogger("dicebench")
@@ -53,25 +57,34 @@ def run(results: Results, name: str | None = None) -> None:
     style.use()
     study = results.study
     folder = study.file(FIGURES)
-    path = folder / CAPTIONS
     figures = {figure.stem: figure for figure in plan(results)}
-    captions = {}
-    if name is not None:
-        if name not in figures:
-            raise ConfigError(
-                f"figure: {name!r} is not allowed{nearest(name, figures)}; allowed: "
-                f"{', '.join(figures)}"
-            )
-        captions = json.loads(path.read_text()) if path.exists() else {}
+    if name is None:
+        with whole_folder(folder) as part:
+            _save(figures, part, {})
+    elif name in figures:
         figures = {name: figures[name]}
+        path = folder / CAPTIONS
+        with temporary_folder(folder / name) as part:
+            _save(figures, part, json.loads(path.read_text()) if path.exists() else {})
+            for file in part.iterdir():
+                os.replace(file, folder / file.name)
+    else:
+        raise ConfigError(
+            f"figure: {name!r} is not allowed{nearest(name, figures)}; allowed: "
+            f"{', '.join(figures)}"
+        )
+    log.info("figures: %d in %s", len(figures), folder)
+
+
+def _save(figures: Mapping[str, Planned], folder: Path, captions: dict[str, Any]) -> None:
+    """Draw figures into a folder and add their captions to the others."""
     for stem, planned in figures.items():
         figure, caption = planned.draw()
         width = min(100, round(100 * figure.get_figwidth() / style.WIDTH))
         style.save(figure, folder / stem)
         entry = {"kind": planned.kind, "caption": caption, "width": width}
         captions[stem] = entry | planned.about
-    write_whole(path, json.dumps(captions, indent=1) + "\n")
-    log.info("figures: %d in %s", len(figures), folder)
+    write_whole(folder / CAPTIONS, json.dumps(captions, indent=1) + "\n")
 
 
 def plan(results: Results) -> list[Planned]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -16,6 +17,7 @@ from pandas.io.formats.style import Styler
 
 from analysis.report import tables
 from analysis.report.provenance import provenance
+from experiments.files import whole_folder
 from experiments.layout import FIGURES, PAPER
 
 if TYPE_CHECKING:
@@ -33,12 +35,16 @@ SIGNS = {ord(sign): f"${sign}$" for sign in "<>|"} | {
 
 
 def run(results: Results) -> None:
-    """Write the folder ``paper``; an older one is removed."""
-    folder, figures = results.study.file(PAPER), results.study.file(FIGURES)
-    captions = []
-    shutil.rmtree(folder, ignore_errors=True)
+    """Write the folder ``paper``, whole, in place of an older one."""
+    with whole_folder(results.study.file(PAPER)) as folder:
+        _write(results, folder)
+    log.info("paper: %s", results.study.file(PAPER))
+
+
+def _write(results: Results, folder: Path) -> None:
+    figures, captions = results.study.file(FIGURES), []
     for part in ("figures", "tables"):
-        (folder / part).mkdir(parents=True)
+        (folder / part).mkdir()
     for stem, entry in results.captions.items():
         shutil.copy(figures / f"{stem}.pdf", folder / "figures")
         captions.append(f"% figures/{stem}.pdf\n\\caption{{{latex(entry['caption'])}}}\n")
@@ -52,7 +58,6 @@ def run(results: Results) -> None:
         "Figures (PDF), their captions (captions.tex), tables (LaTeX with booktabs, and CSV).\n\n"
         f"{origin}\n"
     )
-    log.info("paper: %s", folder)
 
 
 def signs(text: str) -> str:
@@ -67,12 +72,12 @@ def escaped(frame: pd.DataFrame) -> Styler:
 
 
 def latex(text: str) -> str:
-    r"""Return plain text as LaTeX.
+    r"""Return plain text as LaTeX, in one paragraph.
 
     >>> print(latex("a_b & 95% <x>"))
     a\_b \& 95\% $<$x$>$
     """
-    return escaped(pd.DataFrame([str(text)])).hide(axis="columns").to_string().strip()
+    return escaped(pd.DataFrame([" ".join(text.split())])).hide(axis="columns").to_string().strip()
 
 
 def booktabs(frame: pd.DataFrame) -> str:

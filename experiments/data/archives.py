@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from experiments.files import is_disk_error, named
+
 MAX_BYTES, MAX_FILES = 20 * 2**30, 500_000
 """Limits of the unpacked files."""
 
@@ -41,9 +43,11 @@ def unpack(archive: Path, folder: Path, top: str | None = None) -> None:
                 raise ValueError(f"{archive}: more than {MAX_FILES} files or {MAX_BYTES} bytes")
             target = Path(folder, path)
             target.parent.mkdir(parents=True, exist_ok=True)
-            with opened() as source, open(target, "wb") as out:
+            with named(target), opened() as source, open(target, "wb") as out:
                 shutil.copyfileobj(source, out)
     except BROKEN as error:
+        if is_disk_error(error):
+            raise
         raise ValueError(f"{archive}: cannot be unpacked: {error}") from error
 
 

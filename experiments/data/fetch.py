@@ -7,8 +7,10 @@ NAME``). Without a mirror the archives of a dataset come from their own addresse
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Sequence
@@ -22,8 +24,12 @@ import requests
 from experiments import datasets
 from experiments.data import prepared, writing
 from experiments.data.archives import unpack
+from experiments.data.writing import MANIFEST
 from experiments.datasets import About, File
-from experiments.layout import DESCRIPTION
+from experiments.files import is_disk_error, named, write_whole
+from experiments.layout import DESCRIPTION, FETCHED
+from experiments.locks import lock
+from experiments.plan.dataset import stats
 
 if TYPE_CHECKING:
     from experiments.plan.study import Study
@@ -86,12 +92,19 @@ def fetch(name: str, mirror: str | None = None, root: str | Path = "data") -> Pa
     """Fetch a dataset to ROOT/NAME unless it is there; return its folder.
 
     mirror: address that has NAME.zip. ValueError if a download, an archive or an image is not
-    valid; then ROOT/NAME is not made.
+    valid; then ROOT/NAME is not made. If another process fetches it, wait for that one.
     """
     root = Path(root)
+    target = root / name
+    if not (target / DESCRIPTION).exists():
+        with lock(root / f".{name}.lock", wait=True):
+            if not (target / DESCRIPTION).exists():
+                _fetch(name, mirror, root)
+    return target
+
+
+def _fetch(name: str, mirror: str | None, root: Path) -> None:
     target, part = root / name, root / f".{name}.part"
-    if (target / DESCRIPTION).exists():
-        return target
     if target.is_dir() and any(target.iterdir()):
         raise ValueError(
             f"{target}: has files but no {DESCRIPTION}, and is not overwritten; move it, or use it "
@@ -103,11 +116,10 @@ def fetch(name: str, mirror: str | None = None, root: str | Path = "data") -> Pa
             _from_mirror(mirror, name, part, root)
         else:
             _from_source(name, part, root)
-        (part / name / DESCRIPTION).touch()
+        write_whole(part / name / FETCHED, json.dumps(stats(part / name)))
         os.replace(part / name, target)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return target
 
 
 def _from_mirror(mirror: str, name: str, part: Path, root: Path) -> None:
@@ -116,25 +128,52 @@ def _from_mirror(mirror: str, name: str, part: Path, root: Path) -> None:
         archive = part / f"{name}.zip"
         _download(address, archive)
         unpack(archive, part, top=name)
+        _check_manifest(part / name)
         description = part / name / DESCRIPTION
         if prepared.read(part / name) and not description.exists():
             description.write_text("{}\n")
     except (ValueError, OSError) as error:
+        if is_disk_error(error):
+            raise
         raise ValueError(
             f"mirror: cannot fetch dataset {name!r} from {address}: {error}. "
             f"Without a network put the prepared folder at {root / name}"
         ) from error
 
 
+def _check_manifest(folder: Path) -> None:
+    """Compare a folder with its manifest, if it has one; ValueError names the first file."""
+    path = folder / MANIFEST
+    if not path.exists():
+        return
+    listed = {}
+    for line in path.read_text().splitlines():
+        if not (entry := re.fullmatch("([0-9a-fA-F]{64}) [ *](.+)", line)):
+            raise ValueError(f"{MANIFEST}: {line!r} is not allowed; allowed: SHA256  FILE")
+        listed[entry[2]] = entry[1].lower()
+    present = {file.relative_to(folder).as_posix(): file for file in folder.glob("*/**/*.png")}
+    for name in sorted(listed.keys() | present.keys()):
+        if name not in present:
+            raise ValueError(f"{name} is in {MANIFEST}, but not in the archive")
+        if name not in listed:
+            raise ValueError(f"{name} is in the archive, but not in {MANIFEST}")
+        if (digest := pooch.file_hash(str(present[name]))) != listed[name]:
+            raise ValueError(f"{name} has the SHA-256 {digest}; {MANIFEST}: {listed[name]}")
+
+
 def _from_source(name: str, part: Path, root: Path) -> None:
     about, folder = datasets.load(name).ABOUT, root / "downloads" / name
     log.info(terms(name, root))
+    for left in folder.glob("tmp" + "[a-z0-9_]" * 8):  # of a download that was killed
+        left.unlink()
     files = []
     for file in about.files:
         path = folder / file.name
         try:
             _download(file.address, path, file.checksum)
         except (ValueError, OSError) as error:
+            if is_disk_error(error):
+                raise
             raise ValueError(
                 f"dataset {name!r}: cannot download {file.address}: {error}. Without a network "
                 f"put these files in place:{_by_hand(_missing(about, folder), folder)}"
@@ -152,7 +191,8 @@ def _from_source(name: str, part: Path, root: Path) -> None:
 def _download(address: str | None, path: Path, checksum: str | None = None) -> None:
     """Download a file unless it is there, and verify its checksum."""
     pooch.get_logger().setLevel("WARNING")
-    pooch.retrieve(address, checksum, path.name, path.parent, downloader=_resume)
+    with named(path):
+        pooch.retrieve(address, checksum, path.name, path.parent, downloader=_resume)
 
 
 def _resume(url: str, output_file: str | Path, manager: Any) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +13,21 @@ import numpy as np
 from jaxtyping import Shaped
 from PIL import Image
 
-from experiments.files import write_whole
+from experiments.data import prepared
+from experiments.data.splits import without_copies
+from experiments.files import whole_folder, write_whole
 from experiments.layout import DESCRIPTION, IDS, IMAGES, SPLITS
 
 if TYPE_CHECKING:
     from experiments.datasets.reading import Sample
 
+log = logging.getLogger("dicebench")
+
 MANIFEST = "manifest.sha256"
 """File with the SHA-256 of each image of a converted dataset, for ``sha256sum --check``."""
+
+Samples = Mapping[str, Sequence[tuple[str, np.ndarray, Mapping[str, np.ndarray]]]]
+"""Split -> [(stem, image, {mask folder: mask})]."""
 
 
 def save_image(path: Path, array: Shaped[np.ndarray, "h w *c"]) -> None:
@@ -31,31 +38,61 @@ def save_image(path: Path, array: Shaped[np.ndarray, "h w *c"]) -> None:
 
 def write(
     folder: str | Path,
-    samples: Mapping[str, Sequence[tuple[str, np.ndarray, Mapping[str, np.ndarray]]]],
+    samples: Samples,
     info: Mapping[str, Any],
 ) -> None:
-    """Write the stressed folder of a cell, in place of an older one.
+    """Write the stressed folder of a cell, whole, in place of an older one.
 
+    A folder that has this content already is left alone: others may be reading it.
     samples: split -> [(stem, image, {mask folder: mask})]; masks of 0 and 1, or ids.
-    info: the description. ``dataset.json`` is written last, so a folder without it is incomplete.
+    info: the description.
     """
-    folder = Path(folder)
-    shutil.rmtree(folder, ignore_errors=True)
-    content = hashlib.sha256("/".join(info.get("classes", ())).encode())
+    folder, files = Path(folder), set()
+    content = prepared.content_hash(info.get("classes", ()))
+    for split, stem, layer, array in _layers(samples):
+        files.add(f"{layer}/{stem}.png")
+        prepared.add_layer(content, f"{split}/{layer}/{stem}", array)
+    stems = {split: [stem for stem, *_ in samples[split]] for split in SPLITS}
+    info = {**info, "split": stems, "content": content.hexdigest()}
+    if _holds(folder, info, files):
+        return
+    with whole_folder(folder) as part:
+        for _, stem, layer, array in _layers(samples):
+            save_image(part / layer / f"{stem}.png", array)
+        _describe(part, info)
+
+
+def _layers(samples: Samples) -> Iterator[tuple[str, str, str, np.ndarray]]:
+    """Yield split, stem, folder and array of each file; 1 in a mask is 255 in its file."""
     for split in SPLITS:
         for stem, image, masks in samples[split]:
             layers = {IMAGES: image} | {
                 name: mask if name in IDS else mask * 255 for name, mask in masks.items()
             }
-            for layer, array in layers.items():
-                save_image(folder / layer / f"{stem}.png", array)
-                content.update(f"{split}/{layer}/{stem}{array.shape}".encode() + array.tobytes())
-    stems = {split: [stem for stem, *_ in samples[split]] for split in SPLITS}
-    _describe(folder, {**info, "split": stems, "content": content.hexdigest()})
+            for layer, array in sorted(layers.items()):
+                yield split, stem, layer, array
+
+
+def _holds(folder: Path, info: Mapping[str, Any], files: set[str]) -> bool:
+    """Return whether a folder has a description, its content and no other images.
+
+    All images are read.
+    """
+    try:
+        if (folder / DESCRIPTION).read_text() != _text(info):
+            return False
+        present = {str(path.relative_to(folder)) for path in folder.rglob("*.png")}
+        return present == files and prepared.measure(folder) == info["content"]
+    except (OSError, ValueError):
+        return False
+
+
+def _text(info: Mapping[str, Any]) -> str:
+    return json.dumps(info, indent=1, sort_keys=True) + "\n"
 
 
 def _describe(folder: Path, info: Mapping[str, Any]) -> None:
-    write_whole(folder / DESCRIPTION, json.dumps(info, indent=1, sort_keys=True) + "\n")
+    write_whole(folder / DESCRIPTION, _text(info))
 
 
 def convert(folder: str | Path, samples: Iterable[Sample], info: Mapping[str, Any]) -> None:
@@ -65,8 +102,11 @@ def convert(folder: str | Path, samples: Iterable[Sample], info: Mapping[str, An
     `info`, the samples' splits and groups, and the foreground fractions. ValueError names the
     first sample that does not fit the layout.
     """
-    folder = Path(folder)
-    shutil.rmtree(folder, ignore_errors=True)
+    with whole_folder(folder) as part:
+        _convert(part, samples, info)
+
+
+def _convert(folder: Path, samples: Iterable[Sample], info: Mapping[str, Any]) -> None:
     split: dict[str, list[str]] = {}
     groups: dict[str, str] = {}
     fractions: dict[str, list[float]] = {}
@@ -90,12 +130,24 @@ def convert(folder: str | Path, samples: Iterable[Sample], info: Mapping[str, An
     text = "".join(f"{digest}  {file}\n" for file, digest in sorted(manifest.items()))
     write_whole(folder / MANIFEST, text)
     derived = {
-        "split": split or None,
+        "split": _without_copies(folder, split, manifest) or None,
         "groups": groups or None,
         "measured": {name: _summary(values) for name, values in fractions.items()},
         "content": hashlib.sha256(text.encode()).hexdigest(),
     }
     _describe(folder, {**info, **derived})
+
+
+def _without_copies(
+    folder: Path, split: dict[str, list[str]], manifest: Mapping[str, str]
+) -> dict[str, list[str]]:
+    """Return the lists without images whose copy is in another list; log their number."""
+    digests = {s: manifest[f"{IMAGES}/{s}.png"] for stems in split.values() for s in stems}
+    kept = without_copies(split, digests)
+    left_out = sum(map(len, split.values())) - sum(map(len, kept.values()))
+    if left_out:
+        log.info("%s: %d images are left out of their list: another has a copy", folder, left_out)
+    return kept
 
 
 def _summary(fractions: list[float]) -> dict[str, Any]:
