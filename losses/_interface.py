@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import math
 from collections.abc import Collection
+from types import FunctionType
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -137,6 +138,32 @@ class SegmentationLoss(nn.Module):
         """Return the loss: by default a formula, `reduce`, of the sums of a `kernel`."""
         with no_autocast(logits):
             return self.reduce(self.kernel(*read(logits, target, self.ignore_index)))
+
+
+class FunctionLoss(nn.Module):
+    """A function of a user as a loss: ``function(logits, target, **options)``.
+
+    ValueError if the function does not take the logits and the target by position.
+    """
+
+    def __init__(self, function: FunctionType, options: dict[str, Any]):
+        super().__init__()
+        try:
+            inspect.signature(function).bind(None, None, **options)
+        except TypeError as error:
+            raise ValueError(
+                f"{function.__name__} cannot be called with logits, target and its options: {error}"
+            ) from None
+        self.function, self.options = function, options
+
+    def extra_repr(self) -> str:
+        """List the function and its options."""
+        values = "".join(f", {name}={value!r}" for name, value in self.options.items())
+        return f"{self.function.__module__}:{self.function.__name__}{values}"
+
+    def forward(self, logits: Logits, target: Target) -> Scalar:
+        """Return the value of the function."""
+        return self.function(logits, target, **self.options)
 
 
 class MapLoss(SegmentationLoss):

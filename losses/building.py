@@ -1,6 +1,7 @@
 """From a specification in a configuration to a loss.
 
 The module of a loss is imported when the loss is built, so importing this module loads no torch.
+A loss is a class of torch.nn.Module, or a function of logits and target.
 
     >>> build({"use": "tversky", "alpha": 0.3}).alpha
     0.3
@@ -8,11 +9,18 @@ The module of a loss is imported when the loss is built, so importing this modul
 
 from __future__ import annotations
 
+import ast
 import difflib
 import importlib
+import importlib.util
 import inspect
 import re
+import sys
 from collections.abc import Iterable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from losses.registry import LOSSES
@@ -22,6 +30,7 @@ if TYPE_CHECKING:
 
 SUM = "losses.hybrid:SumLoss"
 IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+ALLOWED = "allowed: a class of torch.nn.Module or a function, of a library or of a file of yours"
 
 
 def nearest(name: object, allowed: Iterable[object]) -> str:
@@ -34,23 +43,74 @@ def nearest(name: object, allowed: Iterable[object]) -> str:
     return f" (did you mean {match[0]!r}?)" if match else ""
 
 
-def resolve(path: str) -> type[nn.Module]:
-    """Import the class of an import path ``module:Class``; ValueError if that fails."""
+def check_path(path: str) -> None:
+    """Raise ValueError unless an import path may name a loss. Nothing is imported.
+
+    Its module must be found, and be neither of the standard library nor of torch outside torch.nn.
+
+    >>> check_path("torch.nn:L1Loss")
+    >>> check_path("subprocess:Popen")
+    Traceback (most recent call last):
+    ValueError: use: 'subprocess:Popen': the module 'subprocess' of the standard library ...
+    """
+    if not IMPORT_PATH.fullmatch(path):
+        raise ValueError(
+            f"use: {path!r} is not allowed; allowed: an import path 'package.module:Name'"
+        )
+    module = path.partition(":")[0]
+    _check_origin(path, module)
+    top = module.partition(".")[0]
+    if top == "__main__" or importlib.util.find_spec(top) is None:
+        raise ValueError(
+            f"use: {path!r}: cannot import {module!r}: there is no module {top!r} on the Python "
+            "path; allowed: a module whose file is next to the Snakefile or in a folder on "
+            "PYTHONPATH, or a library that is installed"
+        )
+
+
+def _check_origin(path: str, module: str) -> None:
+    """Raise ValueError for a module that defines no loss."""
+    top = module.partition(".")[0]
+    if top in sys.stdlib_module_names:
+        raise ValueError(
+            f"use: {path!r}: the module {top!r} of the standard library has no losses; {ALLOWED} "
+            "(give a file of your own a name that the standard library does not use)"
+        )
+    if top == "torch" and not f"{module}.".startswith("torch.nn."):
+        raise ValueError(f"use: {path!r}: {module!r} has no losses; allowed: torch.nn")
+
+
+def resolve(path: str) -> type[nn.Module] | FunctionType:
+    """Import the class or function of an import path ``module:Name``.
+
+    ValueError if the module may not hold a loss (`check_path`; then it is not imported), if it
+    cannot be imported, or if the name is neither a class of torch.nn.Module nor a function.
+    """
+    check_path(path)
     module, _, name = path.partition(":")
     try:
-        return getattr(importlib.import_module(module), name)
+        found = getattr(importlib.import_module(module), name)
     except ImportError as error:
         raise ValueError(f"use: {path!r}: cannot import {module!r}: {error}") from None
     except AttributeError:
         raise ValueError(f"use: {path!r}: module {module!r} has no {name!r}") from None
+    from torch import nn
+
+    if not inspect.isfunction(found) and not (
+        isinstance(found, type) and issubclass(found, nn.Module)
+    ):
+        kind = f"class {name}" if isinstance(found, type) else f"{type(found).__name__} {name}"
+        raise ValueError(f"use: {path!r}: the {kind} is no loss; {ALLOWED}")
+    _check_origin(path, found.__module__)
+    return found
 
 
 def build(spec: str | dict[str, Any]) -> nn.Module:
     """Make a loss from its specification.
 
-    ``"dice"``; ``{"use": "dice", "smooth": 1}``; ``{"use": "package.module:Class", ...}`` with
-    options of the class; ``{"sum": {"dice": 1, "cross_entropy": 0.5}}``, where a term with
-    options is ``{"dice": {"weight": 1, "smooth": 1}}`` (see `losses.hybrid.SumLoss`). Raises
+    ``"dice"``; ``{"use": "dice", "smooth": 1}``; ``{"use": "package.module:Name", ...}`` with
+    options of the class or function; ``{"sum": {"dice": 1, "cross_entropy": 0.5}}``, where a term
+    with options is ``{"dice": {"weight": 1, "smooth": 1}}`` (see `losses.hybrid.SumLoss`). Raises
     ValueError with the loss, the option and the allowed values.
     """
     if not isinstance(spec, str | dict):
@@ -61,13 +121,9 @@ def build(spec: str | dict[str, Any]) -> nn.Module:
             raise ValueError(f"a sum takes no further options, got {sorted(spec.keys() - {'sum'})}")
         return resolve(SUM)(spec["sum"])
     use = spec.pop("use", None)
-    if use not in LOSSES and ":" not in str(use):
-        raise ValueError(
-            f"unknown loss {use!r}{nearest(use, LOSSES)}; allowed: "
-            f"{', '.join(LOSSES)}, or an import path 'package.module:Class'"
-        )
-    loss_class = resolve(LOSSES[use].path if use in LOSSES else use)
-    allowed = _option_names(loss_class)
+    check_use(use)
+    found = resolve(LOSSES[use].path if use in LOSSES else use)
+    allowed = _option_names(found)
     for name in spec:
         if allowed is not None and name not in allowed:
             raise ValueError(
@@ -75,23 +131,40 @@ def build(spec: str | dict[str, Any]) -> nn.Module:
                 f"allowed: {', '.join(allowed) or 'none'}"
             )
     try:
-        return loss_class(**spec)
+        return _function_loss(found, spec) if inspect.isfunction(found) else found(**spec)
     except (TypeError, ValueError) as error:
         raise ValueError(f"loss {use!r} with options {spec}: {error}") from None
 
 
-def _option_names(loss_class: type) -> list[str] | None:
-    """Return the names of a class's options, or None if its signature does not list them."""
-    if getattr(loss_class, "__module__", "").startswith("losses."):
+def check_use(use: object) -> None:
+    """Raise ValueError unless `use` is the name of a loss or has the form of an import path."""
+    if not isinstance(use, str) or (use not in LOSSES and not IMPORT_PATH.fullmatch(use)):
+        raise ValueError(
+            f"unknown loss {use!r}{nearest(use, LOSSES)}; allowed: "
+            f"{', '.join(LOSSES)}, or an import path 'package.module:Name'"
+        )
+
+
+def _function_loss(function: FunctionType, options: dict[str, Any]) -> nn.Module:
+    from losses._interface import FunctionLoss
+
+    return FunctionLoss(function, options)
+
+
+def _option_names(found: type | FunctionType) -> list[str] | None:
+    """Return the names of a loss's options, or None if its signature does not list them."""
+    if isinstance(found, type) and found.__module__.startswith("losses."):
         from losses._interface import options
 
-        return list(options(loss_class))
+        return list(options(found))
     try:
-        parameters = inspect.signature(loss_class).parameters.values()
+        parameters = list(inspect.signature(found).parameters.values())
     except (TypeError, ValueError):
         return None
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return None
+    if inspect.isfunction(found):
+        parameters = parameters[2:]  # without logits and target
     return [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
 
 
@@ -109,10 +182,10 @@ def term(name: str, value: object) -> tuple[object, dict[str, Any]]:
 
 
 def modules(spec: object) -> set[str]:
-    """Return the names of the modules of all classes in a specification.
+    """Return the names of the modules of all classes and functions in a specification.
 
     Includes terms of a sum, options that name a loss, the default options of the suite's classes
-    and their `parts`. Imports modules of the suite only; custom losses are not imported.
+    and their `parts`. No loss is imported: the suite's classes are read as text.
 
     >>> sorted(modules({"use": "blob", "criterion": {"sum": {"focal": 1, "my.code:Loss": 2}}}))
     ['losses.hybrid', 'losses.likelihood', 'losses.objects', 'my.code']
@@ -124,17 +197,69 @@ def modules(spec: object) -> set[str]:
     if not isinstance(spec, dict):
         return set()
     values, terms, names = dict(spec), {}, set()
-    use = values.pop("use", None)
-    path = SUM if "sum" in spec else LOSSES[use].path if use in LOSSES else str(use)
+    use = str(values.pop("use", None))
+    path = SUM if "sum" in spec else LOSSES[use].path if use in LOSSES else use
     if IMPORT_PATH.fullmatch(path):
         names.add(path.partition(":")[0])
     if use in LOSSES:
-        from losses._interface import options
-
-        loss_class = resolve(path)
-        values = options(loss_class) | values
-        terms |= getattr(loss_class, "parts", {})
+        options, parts = declared(path)
+        values = options | values
+        terms |= parts
     terms |= values.pop("sum", {})
     for name, value in terms.items():
         names |= modules(term(name, value)[1])
     return names.union(*map(modules, values.values()))
+
+
+def declared(path: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the default options and the `parts` of a class of the suite, read from its source.
+
+    Options whose default is no literal are left out. A class's own come before inherited ones.
+
+    >>> declared("losses.objects:BlobLoss")
+    ({'criterion': 'dice', 'ignore_index': None}, {})
+    """
+    module, _, name = path.partition(":")
+    statement = _statements(module).get(name)
+    if isinstance(statement, ast.ImportFrom):
+        return declared(f"{statement.module}:{name}")
+    if not isinstance(statement, ast.ClassDef):
+        return {}, {}  # a class of another package, such as torch.nn.Module
+    options, parts, inherits = _own(statement)
+    for base in map(ast.unparse, statement.bases):
+        more, of_base = declared(f"{module}:{base}")
+        parts = parts or of_base
+        options = more | options if inherits else options
+    return options, parts
+
+
+@cache
+def _statements(module: str) -> dict[str, ast.stmt]:
+    """Return name -> statement that defines or imports it, of a module of this package."""
+    if not module.startswith("losses."):
+        return {}
+    file = Path(__file__).with_name(f"{module.partition('.')[2]}.py")
+    found: dict[str, ast.stmt] = {}
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom):
+            found |= dict.fromkeys((alias.name for alias in node.names), node)
+        elif isinstance(node, ast.ClassDef):
+            found[node.name] = node
+    return found
+
+
+def _own(statement: ast.ClassDef) -> tuple[dict[str, Any], dict[str, Any], bool]:
+    """Return the options and `parts` of a class's own body, and whether it takes inherited ones."""
+    options, parts, inherits = {}, {}, True
+    for node in statement.body:
+        match node:
+            case ast.AnnAssign(target=ast.Name(id="defaults"), value=ast.Dict() as value):
+                options |= ast.literal_eval(value)
+            case ast.AnnAssign(target=ast.Name(id="parts"), value=ast.Dict() as value):
+                parts = ast.literal_eval(value)
+            case ast.FunctionDef(name="__init__", args=args):
+                for argument, default in zip(args.kwonlyargs, args.kw_defaults, strict=True):
+                    with suppress(TypeError, ValueError):  # no default, or no literal
+                        options.setdefault(argument.arg, ast.literal_eval(default))
+                inherits = args.kwarg is not None
+    return options, parts, inherits

@@ -196,12 +196,14 @@ def test_groups_join_by_name_and_by_content(tmp_path):
     assert set(side) == set(contents)
 
 
-def test_own_lists_lose_images_that_are_in_two_splits(tmp_path):
-    contents = {"a": 0, "b": 1, "c": 2, "copy": 0, "friend": 3, "d": 4}
-    own = {"train": ["a", "b", "friend", "d"], "val": ["c"], "test": ["copy"]}
+def test_a_list_loses_images_whose_group_is_in_another_list(tmp_path, caplog):
+    caplog.set_level("INFO", "dicebench")
+    contents = {"a": 0, "b": 1, "c": 2, "friend": 3, "d": 4}
+    own = {"train": ["b", "friend", "d"], "val": ["c"], "test": ["a"]}
     groups = {"friend": "ward", "c": "ward"}
     split = prepared.read(folder_of(tmp_path, contents, split=own, groups=groups)).split
-    assert split == {"train": ["b", "d"], "val": ["c"], "test": ["copy"]}
+    assert split == {"train": ["b", "d"], "val": ["c"], "test": ["a"]}
+    assert "1 of 5 images are left out" in caplog.text
 
 
 def test_splits_depend_on_content_and_not_on_names(tmp_path):

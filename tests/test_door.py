@@ -28,6 +28,26 @@ def test_an_invalid_setting_is_a_message_without_a_traceback(tiny, tmp_path):
     assert "resnet1" in (folder / "logs" / "check.log").read_text()
 
 
+def test_a_hostile_configuration_is_a_message_and_runs_nothing(tiny, tmp_path):
+    folder = tmp_path / "results" / "tiny"
+    folder.mkdir(parents=True)
+    tiny |= {"study": "-h", "datasets": {"$(touch pwned)": {"source": "controlled"}}}
+    tiny["experiments"] = {"`touch pwned`": {"levels": {"x": {}}}}
+    tiny["losses"] = {
+        "; touch pwned": {"use": "dice"},
+        "run": {"use": "subprocess:Popen", "args": ["touch", "pwned"]},
+        "call": {"sum": {"os:system": {"weight": 1, "command": "touch pwned"}}},
+    }
+    (folder / "config.json").write_text(json.dumps(tiny))
+    words = step(tmp_path, "experiments", "prepare", "results/tiny", ok=False)
+    for word in ("'-h'", "'$(touch pwned)'", "'`touch pwned`'", "'; touch pwned'"):
+        assert f"{word} is not allowed" in words
+    for path in ("subprocess:Popen", "os:system"):
+        assert f"use: '{path}': the module" in words
+    assert "Traceback" not in words
+    assert not list(tmp_path.rglob("pwned"))
+
+
 def test_every_step_has_its_function():
     from analysis.steps import STEPS as analysis
     from experiments.steps import STEPS as experiments

@@ -1,5 +1,6 @@
 """Configurations: what they come to, and what is refused with which words."""
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -8,10 +9,12 @@ import pytest
 import yaml
 
 from experiments.errors import ConfigError
-from experiments.plan.config import schema
+from experiments.plan.config import Schedule, schema
+from experiments.plan.labels import label_of
 from experiments.plan.reading import refuse_duplicates
 from experiments.plan.seeds import stable_seed
 from experiments.plan.study import Study
+from experiments.plan.values import to_label, to_number
 from losses import build
 
 ROOT = Path(__file__).parents[1]
@@ -142,6 +145,52 @@ def test_seeds_are_the_same_in_every_process():
             {"experiments": {"e": {"levels": {"a": {"flips": 0.1, "flips_background": 0.1}}}}},
             ["flips_background", "next to 'flips'"],
         ),
+        ({"study": "-h"}, ["study", "'-h'", "not '-' first"]),
+        ({"study": "a" * 101}, ["study", "at most 100 characters"]),
+        ({"study": "é" * 51}, ["study", "fewer if they are not ASCII"]),
+        ({"study": "a\n"}, ["study", r"'a\n'", "letters"]),
+        ({"study": ["a"]}, ["study", "['a']", "letters"]),
+        ({"losses": {"$(touch x)": {"use": "dice"}}}, ["losses.$(touch x)", "letters"]),
+        ({"losses": {"-h": {"use": "dice"}}}, ["losses.-h", "not '-' first"]),
+        ({"datasets": {"a": {"source": "$(touch x)"}}}, ["datasets.a.source", "letters"]),
+        ({"datasets": {"a": {"source": "../wbc"}}}, ["datasets.a.source", "letters"]),
+        ({"datasets": {"wbc": {"target": "../x"}}}, ["datasets.wbc.target", "letters"]),
+        ({"datasets": {"wbc": {"classes": {"a": "../x"}}}}, ["wbc.classes.a", "letters"]),
+        ({"experiments": {"e": {"levels": {"a": {"observer": "-x"}}}}}, ["a.observer", "'-x'"]),
+        ({"experiments": {"e": {"levels": {"a\0": {"blur": 1}}}}}, ["e.levels", "control charac"]),
+        ({"experiments": {"e": {"levels": {"": {"blur": 1}}}}}, ["e.levels", "''", "a text"]),
+        ({"experiments": {"e": {"levels": {"a": {"blur": 1e308}}}}}, ["a.blur", "at most 256"]),
+        ({"image_size": 10**9}, ["image_size", "at most 8192"]),
+        ({"training": {"steps": 10**12}}, ["training.steps", "at most"]),
+        ({"training": {"batch_size": 10**9}}, ["training.batch_size", "at most"]),
+        ({"datasets": {"controlled": {"train": 10**9}}}, ["controlled.train", "at most"]),
+        ({"seeds": 10**9}, ["seeds", "1000000000", "at most 10000"]),
+        ({"losses": {"l": {"use": ["dice"]}}}, ["losses.l", "unknown loss ['dice']"]),
+        ({"losses": {"l": {"use": "dice:"}}}, ["losses.l", "unknown loss 'dice:'"]),
+        ({"losses": {"l": {"sum": {"dice": {"use": ["d"]}}}}}, ["losses.l.sum", "['d']"]),
+        ({"losses": {"l": {"sum": {"in": {"sum": {"dise": 1}}}}}}, ["l.sum.in.sum", "'dice'"]),
+        ({"losses": {"l": {"use": "subprocess:Popen"}}}, ["losses.l", "standard library"]),
+        (
+            {"losses": {"l": {"use": "blob", "criterion": {"use": "os:system"}}}},
+            ["losses.l", "'os:system'", "standard library"],
+        ),
+        ({"losses": {"l": {"sum": {"torch.hub:load": 1}}}}, ["losses.l", "torch.nn"]),
+        ({"losses": {"dice": {"smooth": math.inf}}}, ["losses.dice", "inf", "finite"]),
+        ({"losses": {"l": {"sum": {"dice": math.inf}}}}, ["losses.l", "inf", "finite"]),
+        ({"training": {"learning_rate": math.inf}}, ["training.learning_rate", "inf", "finite"]),
+        ({"training": {"learning_rate": "nan"}}, ["training.learning_rate", "'nan'", "finite"]),
+        (
+            {"training": {"learning_rate": [0.001, 0.0010000001]}},
+            ["training.learning_rate", "0.0010000001", "as 0.001 to six digits"],
+        ),
+        ({"training": {"learning_rate": [0.001, "1e-3"]}}, ["duplicate value '1e-3'"]),
+        (
+            {"training": {"optimizer": {"name": "SGD", "momentum": math.nan}}},
+            ["training.optimizer", "nan", "finite"],
+        ),
+        ({"training": {"model_options": {"x": [math.inf]}}}, ["model_options", "inf", "finite"]),
+        ({"training": {"augment": [{"Blur": {"p": math.inf}}]}}, ["augment", "inf", "finite"]),
+        ({"experiments": {"e": {"levels": {"a": {"blur": math.inf}}}}}, ["a.blur", "finite"]),
     ],
 )
 def test_what_cannot_be_meant_is_refused(tiny, change, words):
@@ -149,6 +198,47 @@ def test_what_cannot_be_meant_is_refused(tiny, change, words):
         Study({**tiny, **change})
     for word in words:
         assert word in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["a", "2nd_observer", "übung-1", "a" * 100])
+def test_names_of_letters_and_digits_are_allowed(tiny, name):
+    tiny |= {"study": name, "datasets": {name: {"source": "controlled"}}}
+    tiny |= {"losses": {name: {"use": "dice"}, "other": {"use": "focal"}}}
+    tiny["experiments"] = {name: {"levels": {"x": {}}}}
+    assert Study(tiny).runs[0].path.startswith(f"runs/{name}/none/{name}/")
+
+
+@pytest.mark.parametrize("text", ["inf", "nan", "Infinity", "1e999", "1_000", "-"])
+def test_texts_that_are_no_finite_numbers_stay_texts(text):
+    assert to_number(text) == (1000 if text == "1_000" else text)
+
+
+def test_a_whole_number_is_the_same_cell_however_it_is_written(tiny):
+    tiny["experiments"] = {
+        "a": {"knob": "blur", "values": [0, 1]},
+        "b": {"levels": {"x": {"blur": 1.0}}},
+        "c": {"knob": "blur", "values": ["1.0e0", 2.5]},
+    }
+    assert list(Study(tiny).stresses("controlled")) == ["none", "blur-1", "blur-2.5"]
+
+
+def test_numbers_of_a_label_keep_all_their_digits():
+    assert label_of(0.001) == "0.001"
+    assert label_of(1e-4) == "0.0001"
+    assert label_of(0.0010000001) == "0.0010000001"
+    schedules = [Schedule(name="polynomial", power=p) for p in (0.9, 0.90000001)]
+    assert list(map(label_of, schedules)) == ["polynomial-0.9", "polynomial-0.90000001"]
+
+
+@pytest.mark.parametrize("label", ["", " ", "a\0b", "a\x1b[31m", "a" * 1001, 3])
+def test_a_label_is_a_text_without_control_characters(label):
+    with pytest.raises(ValueError, match="is not allowed; allowed: "):
+        to_label(label)
+
+
+@pytest.mark.parametrize("label", [r"$\frac$", "two\nlines", "<b>", "\"'", "w" * 300])
+def test_a_label_may_have_any_other_signs(label):
+    assert to_label(label) == label
 
 
 def test_a_missing_setting_is_named(tiny):

@@ -1,15 +1,18 @@
 """The prepared layout: reading, checks, groups and splits."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.data import prepare, prepared
+from experiments.data import prepare, prepared, writing
+from experiments.data.decoding import decode
+from experiments.datasets.reading import Sample
 from experiments.layout import CLEAN
 from experiments.plan.study import Study
-from tests.layouts import folder_of
+from tests.layouts import encoded, folder_of, image, mask, png
 
 
 def test_a_folder_of_images_and_masks_is_a_dataset(tmp_path):
@@ -60,6 +63,142 @@ def test_a_file_that_does_not_fit_the_layout_is_named(tmp_path):
         prepared.read(tmp_path)
 
 
+WHOLE = encoded(image(0, 40, colour=False))
+FLIPPED = bytearray(WHOLE)
+FLIPPED[len(WHOLE) // 2] ^= 0xFF
+TEXT_BOMB = png(40, 40, text=bytes(2**21))
+UNDECODABLE = {
+    "empty": b"",
+    "a text": b"not a picture",
+    "cut": WHOLE[: len(WHOLE) // 2],
+    "flipped": bytes(FLIPPED),
+    "a bomb": png(30_000, 30_000),
+    "pixels missing": png(40, 40),
+    "a text bomb": TEXT_BOMB,
+}
+
+
+@pytest.mark.parametrize("kind", UNDECODABLE)
+@pytest.mark.parametrize("part", ["images", "masks"])
+def test_a_file_that_cannot_be_decoded_is_named(tmp_path, kind, part):
+    folder_of(tmp_path)
+    (tmp_path / part / "3.png").write_bytes(UNDECODABLE[kind])
+    with pytest.raises(ValueError, match=rf"{part}/3\.png: cannot be read as an image: \w"):  # noqa: PT012
+        data = prepared.read(tmp_path)
+        data.mask("3")
+
+
+def test_a_file_is_handed_to_no_other_program(tmp_path, monkeypatch):
+    from PIL import EpsImagePlugin
+
+    calls = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *words: calls.append(words))
+    text = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 40\n%%EndComments\nshowpage\n%%EOF\n"
+    (tmp_path / "a.png").write_bytes(text)
+    with pytest.raises(ValueError, match=r"a\.png: cannot be read as an image"):
+        decode(tmp_path / "a.png")
+    assert not calls
+
+
+def test_a_large_image_is_no_warning_and_no_error(tmp_path):
+    (tmp_path / "large.png").write_bytes(png(13_000, 13_000))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert decode(tmp_path / "large.png", pixels=False).size == (13_000, 13_000)
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("RGB", r"colour \(mode RGB\)"),
+        ("1", r"1 bit \(mode 1\)"),
+        ("P", r"palette \(mode P\)"),
+        ("I;16", r"grey, 16 bits \(mode I;16\)"),
+    ],
+)
+def test_a_mask_of_another_mode_is_named_with_its_mode(tmp_path, mode, words):
+    folder_of(tmp_path)
+    path = tmp_path / "masks" / "3.png"
+    mask = np.asarray(Image.open(path))
+    (
+        Image.fromarray(mask.astype(np.uint16))
+        if mode == "I;16"
+        else Image.open(path).convert(mode)
+    ).save(path)
+    with pytest.raises(
+        ValueError, match=rf"3\.png: the file is {words}; allowed: a mask of 0 and 255"
+    ):
+        prepared.read(tmp_path).mask("3")
+
+
+def test_ids_are_read_from_grey_files_only(tmp_path):
+    folder_of(tmp_path)
+    ids = np.zeros((40, 40), np.uint16)
+    ids[3, 3] = 300
+    for layer in ("labels", "instances"):
+        (tmp_path / layer).mkdir()
+        Image.fromarray(ids).save(tmp_path / layer / "0.png")
+        Image.fromarray(ids.astype(np.uint8)).convert("P").save(tmp_path / layer / "1.png")
+    data = prepared.read(tmp_path)
+    assert data.labels("0").max() == data.instances("0").max() == 300
+    for read in (data.labels, data.instances):
+        with pytest.raises(ValueError, match=r"1\.png: the file is palette.* ids, grey, 8 bits"):
+            read("1")
+
+
+def test_an_image_of_16_bits_is_refused(tmp_path):
+    folder_of(tmp_path)
+    Image.fromarray(np.full((40, 40), 4000, np.uint16)).save(tmp_path / "images" / "3.png")
+    with pytest.raises(ValueError, match=r"images/3\.png: the image is grey, 16 bits.*convert it"):
+        prepared.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b'{"split": {"train": ["0"', "cannot be read as JSON"),
+        (b"", "cannot be read as JSON"),
+        (b'{"title": "\xff"}', "cannot be read as JSON"),
+        (b"[" * 100_000, "cannot be read as JSON"),
+        (b"null", "'None' is not allowed; allowed: a JSON object"),
+        (b'["0", "1"]', "allowed: a JSON object"),
+        (b'{"split": ["0"]}', r"split: .* is not allowed; allowed: an object"),
+        (b'{"split": {"trian": ["0"]}}', r"unknown list 'trian' \(did you mean 'train'\?\)"),
+        (b'{"split": {"train": "0"}}', r"split\.train: '0' is not allowed; allowed: a list"),
+        (b'{"split": {"test": ["0", "nosuch"]}}', r"split\.test: 1 unknown image\(s\): 'nosuch'"),
+        (b'{"split": {"test": ["../../x"]}}', r"unknown image\(s\): '../../x'"),
+        (b'{"split": {"test": [0, null, {}]}}', r"3 unknown image\(s\): 0, None, {}"),
+        (
+            b'{"split": {"test": ["a", "b", "c", "d", "e", "f"]}}',
+            r"6 unknown.*'e', \.\.\.; allowed",
+        ),
+        (b'{"split": {"test": ["1", "2", "1"]}}', r"split\.test: images that are listed twice: 1"),
+        (b'{"groups": ["0"]}', r"groups: .* allowed: an object"),
+        (b'{"groups": {"nosuch": "a"}}', r"groups: 1 unknown image\(s\): 'nosuch'"),
+    ],
+)
+def test_a_description_that_cannot_be_meant_is_named(tmp_path, text, words):
+    (folder_of(tmp_path) / "dataset.json").write_bytes(text)
+    with pytest.raises(ValueError, match=rf"{tmp_path}/dataset\.json: .*{words}"):
+        prepared.read(tmp_path)
+
+
+def test_a_note_among_the_lists_is_no_list(tmp_path):
+    lists = {"kind": "official", "train": None, "test": ["7", "8"]}
+    (folder_of(tmp_path) / "dataset.json").write_text(json.dumps({"split": {"kind": "none"}}))
+    assert all(prepared.read(tmp_path).split.values())
+    (tmp_path / "dataset.json").write_text(
+        json.dumps({"split": lists | {"train": ["0", "1", "2"]}})
+    )
+    assert prepared.read(tmp_path).split["test"] == ["7", "8"]
+
+
+@pytest.mark.parametrize("stem", ["", "..", "../evil", "/etc/evil", "a/b"])
+def test_a_sample_has_a_plain_file_name(stem):
+    with pytest.raises(ValueError, match="allowed: a file name without a folder"):
+        Sample(stem, image(0), {})
+
+
 def test_a_cell_is_opened_without_reading_its_images(tiny, in_tmp):
     study = Study(tiny)
     for name in ("none", "flips-0.3"):
@@ -84,3 +223,17 @@ def test_a_cell_is_opened_without_reading_its_images(tiny, in_tmp):
 def test_an_unknown_dataset_is_refused_with_the_nearest(tiny):
     with pytest.raises(ValueError, match=r"'controled'.*did you mean 'controlled'"):
         prepare.run(Study(tiny), "controled")
+
+
+def test_a_public_dataset_keeps_an_image_and_its_copy_in_one_list(tmp_path, caplog):
+    caplog.set_level("INFO", "dicebench")
+    contents = {"a": 0, "b": 1, "c": 2, "copy": 0, "d": 3}
+    lists = {"a": "train", "b": "train", "c": "val", "copy": "test", "d": "train"}
+    samples = [
+        Sample(stem, image(number), {"masks": mask(number)}, split=lists[stem])
+        for stem, number in contents.items()
+    ]
+    writing.convert(tmp_path / "own", samples, {"masks": {"masks": "all"}})
+    split = prepared.read(tmp_path / "own").split
+    assert split == {"train": ["b", "d"], "val": ["c"], "test": ["copy"]}
+    assert "1 images are left out of their list" in caplog.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from matplotlib import patches
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatterSciNotation
 
 from losses import LOSSES
 
@@ -35,6 +37,8 @@ DASHES = ("-", "--", ":", "-.")
 VERDICT_COLOURS = {"supported": "#0072B2", "contradicted": "#D55E00", "undecided": "#7F7F7F"}
 INTERVAL = "95% intervals from a bootstrap over seeds and test images, Student's t on the seeds"
 """Origin of the intervals, for captions."""
+LONGEST, LONG_WORD = 48, 20
+"""Characters of a label in a figure, and of a word in it."""
 GREY = {"color": "0.7", "linewidth": 0.8, "zorder": 0}
 """Keywords of a reference line."""
 
@@ -56,6 +60,7 @@ def use() -> None:
             "lines.markersize": 4,
             "figure.dpi": 200,
             "savefig.dpi": 300,
+            "text.parse_math": False,  # labels are texts of a user: $ is a sign like any other
             "svg.fonttype": "none",
             "svg.hashsalt": "dicebench",
             "pdf.fonttype": 42,
@@ -92,11 +97,15 @@ def counted(number: int, noun: str) -> str:
 
 
 def wrapped(text: str, characters: int, labels: int) -> str:
-    r"""Wrap a label so that `labels` of them fit in `characters`; no word is broken.
+    r"""Wrap a label so that `labels` of them fit in `characters`.
+
+    Only words above LONG_WORD letters are broken. A label longer than LONGEST is cut.
 
     >>> wrapped("large among small", 30, 4)
     'large\namong\nsmall'
     """
+    text = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    text = re.sub(rf"(\S{{{LONG_WORD}}})(?=\S)", r"\1 ", text)
     return textwrap.fill(text, max(1, characters // labels), break_long_words=False)
 
 
@@ -229,8 +238,26 @@ def bare(axis: Axes) -> None:
     axis.spines[:].set_visible(False)
 
 
+class PlainLog(LogFormatterSciNotation):
+    """Labels of a logarithmic axis as plain numbers: 0.001, not a formula."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """Return the label of a tick; empty for a tick without a label."""
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
+def plain_ticks(figure: Figure) -> None:
+    """Label the logarithmic axes of a figure with plain numbers."""
+    for axis in (a for axes in figure.axes for a in (axes.xaxis, axes.yaxis)):
+        if isinstance(axis.get_major_formatter(), LogFormatterSciNotation):
+            axis.set_major_formatter(PlainLog())
+        if isinstance(axis.get_minor_formatter(), LogFormatterSciNotation):
+            axis.set_minor_formatter(PlainLog(labelOnlyBase=False))
+
+
 def save(figure: Figure, stem: Path) -> None:
     """Save a figure as SVG, PDF and PNG, without dates, so that equal figures have equal bytes."""
+    plain_ticks(figure)
     stem.parent.mkdir(parents=True, exist_ok=True)
     for suffix, metadata in (
         (".svg", {"Date": None}),

@@ -3,14 +3,102 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from scipy.cluster.hierarchy import DisjointSet
 
 from experiments.layout import SPLITS
+from losses import nearest
 
 SHARES = {"test": 0.2, "val": 0.2}
 """Share of the images in a split that a dataset does not define."""
+
+
+def check_lists(
+    split: Any, groups: Any, contents: Mapping[str, str]
+) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Return a dataset's own lists by split, and the group of each image, from its description.
+
+    contents: stem -> content hash. A key of `split` with a text is a note. ValueError for a list
+    that is no split, an image that does not exist, and an image in two lists, also under another
+    name.
+
+    >>> check_lists({"train": ["a"], "test": ["b"]}, None, {"a": "07", "b": "07"})
+    Traceback (most recent call last):
+    ValueError: split: the same image is in two lists: train/a and test/b; allowed: ...
+    """
+    split, groups = ({} if value is None else value for value in (split, groups))
+    for name, value in (("split", split), ("groups", groups)):
+        if not isinstance(value, dict):
+            raise ValueError(f"{name}: {str(value)[:40]!r} is not allowed; allowed: an object")
+    lists = {}
+    for name, stems in split.items():
+        if stems is None or (isinstance(stems, str) and name not in SPLITS):
+            continue
+        if name not in SPLITS:
+            raise ValueError(
+                f"split: unknown list {name!r}{nearest(name, SPLITS)}; allowed: {', '.join(SPLITS)}"
+            )
+        if not isinstance(stems, list):
+            raise ValueError(f"split.{name}: {stems!r} is not allowed; allowed: a list of images")
+        lists[name] = stems
+        _check_stems(f"split.{name}", stems, contents)
+    _check_stems("groups", groups, contents)
+    _refuse_copies(lists, contents)
+    return lists, groups
+
+
+def _check_stems(setting: str, stems: Iterable[Any], contents: Mapping[str, str]) -> None:
+    unknown = [stem for stem in stems if not isinstance(stem, str) or stem not in contents]
+    if unknown:
+        raise ValueError(
+            f"{setting}: {len(unknown)} unknown image(s): {_first(map(repr, unknown))}; allowed: "
+            "names of files in images/, without '.png'"
+        )
+
+
+def _refuse_copies(lists: Mapping[str, Sequence[str]], contents: Mapping[str, str]) -> None:
+    """Raise ValueError if lists share an image or copies of one, or if a list has one twice."""
+    first: dict[str, str] = {}
+    pairs = []
+    for name, stems in lists.items():
+        if len(set(stems)) < len(stems):
+            twice = sorted({stem for stem in stems if stems.count(stem) > 1})
+            raise ValueError(f"split.{name}: images that are listed twice: {_first(twice)}")
+        for stem in stems:
+            entry = first.setdefault(contents[stem], f"{name}/{stem}")
+            if entry.partition("/")[0] != name:
+                pairs.append(f"{entry} and {name}/{stem}")
+    if pairs:
+        raise ValueError(
+            f"split: the same image is in two lists: {_first(pairs)}; allowed: each image, with "
+            "all of its copies, in one list"
+        )
+
+
+def _first(words: Iterable[str]) -> str:
+    """Return the first five words."""
+    words = list(words)
+    return ", ".join(words[:5]) + (", ..." if len(words) > 5 else "")
+
+
+def without_copies(
+    lists: Mapping[str, Sequence[str]], contents: Mapping[str, str]
+) -> dict[str, list[str]]:
+    """Return the lists without images whose copy is in another list: test wins over val over train.
+
+    contents: stem -> content hash.
+
+    >>> without_copies({"train": ["a", "b"], "test": ["c"]}, {"a": "07", "b": "1f", "c": "07"})
+    {'train': ['b'], 'test': ['c']}
+    """
+    kept: dict[str, list[str]] = {}
+    taken: set[str] = set()
+    for name in reversed(SPLITS):
+        kept[name] = [stem for stem in lists.get(name, ()) if contents[stem] not in taken]
+        taken |= {contents[stem] for stem in kept[name]}
+    return {name: kept[name] for name in lists}
 
 
 def join_groups(contents: Mapping[str, str], named: Mapping[str, str]) -> dict[str, str]:
@@ -45,7 +133,7 @@ def split_groups(
     {'train': ['d'], 'val': ['c'], 'test': ['a']}
     """
     split, taken = {}, set()
-    lists = lists or {"train": list(groups)}
+    lists = lists if lists and any(lists.values()) else {"train": list(groups)}
     for name in reversed(SPLITS):
         stems = lists.get(name) or []
         split[name] = [stem for stem in stems if stem in groups and groups[stem] not in taken]

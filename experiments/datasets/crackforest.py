@@ -29,7 +29,7 @@ def samples(folder: Path) -> Iterator[Sample]:
     for path in find(folder, "groundTruth/*.mat"):
         try:
             labels = io.loadmat(path)["groundTruth"][0, 0]["Segmentation"]
-        except (KeyError, IndexError, ValueError, OSError) as error:
+        except Exception as error:  # a damaged file can make the reader raise almost anything
             raise ValueError(f"{path}: no groundTruth.Segmentation: {error}") from None
         unknown = np.setdiff1d(labels, (BACKGROUND, CRACK, ENCLOSED, PIECE))
         if unknown.size:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.datasets import About, File
-from experiments.datasets.reading import Sample, find, picture, values
+from experiments.datasets.reading import Sample, find, lines, picture, values
 
 PET, BACKGROUND, BORDER = 1, 2, 3
 
@@ -39,7 +39,7 @@ def samples(folder: Path) -> Iterator[Sample]:
     """Yield the images and masks of the unpacked archives."""
     for split, name in (("train", "trainval"), ("test", "test")):
         lists = find(folder, f"annotations/{name}.txt")[0]
-        for line in filter(None, lists.read_text().splitlines()):
+        for line in filter(str.strip, lines(lists)):
             stem = line.split()[0]
             trimap = values(lists.parent / "trimaps" / f"{stem}.png", (PET, BACKGROUND, BORDER))
             masks = {

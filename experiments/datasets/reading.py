@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
-from PIL import Image
+
+from experiments.data.decoding import decode
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,11 @@ class Sample:
     split: str | None = None
     group: str | None = None
 
+    def __post_init__(self) -> None:
+        """Raise ValueError if the stem, which may come from a file's text, is no file name."""
+        if Path(self.stem).name != self.stem or self.stem in ("", ".."):
+            raise ValueError(f"{self.stem!r} is not allowed; allowed: a file name without a folder")
+
 
 def find(folder: Path, pattern: str) -> list[Path]:
     """Return the files below a folder that match, sorted; ValueError if there is none."""
@@ -36,23 +42,31 @@ def find(folder: Path, pattern: str) -> list[Path]:
     return files
 
 
+def lines(path: Path) -> list[str]:
+    """Return the lines of a text; ValueError names a file that cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: cannot be read as text: {error}") from None
+
+
 def picture(path: Path, grey: bool = False) -> UInt8[np.ndarray, "h w *c"]:
     """Return (h, w) for grey images, even if they are stored in colour, else (h, w, 3).
 
     grey: convert colours to grey.
     """
-    with _open(path) as image:
-        if grey or image.mode in ("1", "L"):
-            return np.asarray(image.convert("L"))
-        array = np.asarray(image.convert("RGB"))
+    image = decode(path)
+    if grey or image.mode in ("1", "L"):
+        return np.asarray(image.convert("L"))
+    array = np.asarray(image.convert("RGB"))
     equal = (array == array[..., :1]).all()
     return np.ascontiguousarray(array[..., 0]) if equal else array
 
 
 def values(path: Path, allowed: Sequence[int]) -> UInt8[np.ndarray, "h w"]:
     """Return class ids; ValueError for ids that are not allowed."""
-    with _open(path) as image:
-        array = np.asarray(image if image.mode in ("L", "P") else image.convert("L"))
+    image = decode(path)
+    array = np.asarray(image if image.mode in ("L", "P") else image.convert("L"))
     unknown = np.setdiff1d(array, allowed)
     if unknown.size:
         raise ValueError(
@@ -63,8 +77,7 @@ def values(path: Path, allowed: Sequence[int]) -> UInt8[np.ndarray, "h w"]:
 
 def binary(path: Path, above: int | None = None) -> UInt8[np.ndarray, "h w"]:
     """Return a mask of 0 and 1: from 0 and 255, or 1 for each value greater than `above`."""
-    with _open(path) as image:
-        array = np.asarray(image.convert("L"))
+    array = np.asarray(decode(path).convert("L"))
     unknown = np.setdiff1d(array, (0, 255))
     if above is None and unknown.size:
         raise ValueError(f"{path}: mask values {unknown[:8].tolist()}; allowed: 0 and 255")
@@ -75,12 +88,3 @@ def same_size(path: Path | str, mask: np.ndarray, image: np.ndarray) -> None:
     """Raise ValueError if a mask does not have its image's size."""
     if mask.shape != image.shape[:2]:
         raise ValueError(f"{path}: the mask is {mask.shape}, its image {image.shape[:2]}")
-
-
-def _open(path: Path) -> Image.Image:
-    try:
-        image = Image.open(path)
-        image.load()
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"{path}: cannot be read as an image: {error}") from None
-    return image

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from experiments.datasets import About, github
-from experiments.datasets.reading import Sample, binary, find, picture
+from experiments.datasets.reading import Sample, binary, find, lines, picture
 
 ABOUT = About(
     title="SIRST v2, single-frame infrared small targets (the images with targets)",
@@ -27,7 +27,7 @@ def samples(folder: Path) -> Iterator[Sample]:
         for name in ("trainval", "val", "test")
     }
     root = lists["test"].parents[1]
-    stems = {name: path.read_text().split() for name, path in lists.items()}
+    stems = {name: " ".join(lines(path)).split() for name, path in lists.items()}
     stems["train"] = [stem for stem in stems.pop("trainval") if stem not in set(stems["val"])]
     for split, names in stems.items():
         for stem in names:

@@ -29,13 +29,25 @@ def _text(value: Any) -> str:
         case None | bool():
             return str(value).lower()
         case float():
-            return f"{value:g}"
+            return _number(value)
         case Optimizer():
             return _text({value.name: value.options})
         case Schedule():
-            return f"polynomial-{value.power:g}" if value.name == "polynomial" else value.name
+            return (
+                f"polynomial-{_number(value.power)}" if value.name == "polynomial" else value.name
+            )
         case dict():
             return "-".join(f"{k}-{_text(v)}".rstrip("-") for k, v in value.items())
         case list():
             return "+".join(map(_text, value))
     return str(value)
+
+
+def _number(value: float) -> str:
+    """Return the short text of a number, or all its digits if the short one is another number.
+
+    >>> _number(1e-3), _number(0.0010000001)
+    ('0.001', '0.0010000001')
+    """
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)

@@ -1,30 +1,44 @@
 """Values of a configuration: texts that are numbers, names for paths, lists without duplicates."""
 
+import math
+import unicodedata
 from typing import Any
+
+LONGEST_NAME, LONGEST_LABEL = 100, 1000
+"""Bytes of a name, which is a part of paths; characters of a label, which is in no path."""
 
 
 def to_number(value: Any) -> Any:
-    """Read texts that YAML 1.1 or a command line leave unread, such as ``1e-3``."""
+    """Read texts that YAML 1.1 or a command line leave unread, such as ``1e-3``.
+
+    ``inf`` and ``nan`` stay texts: no setting has such a value.
+    """
     if not isinstance(value, str):
         return value
-    try:
-        return int(value)
-    except ValueError:
+    for kind in (int, float):
         try:
-            return float(value)
+            number = kind(value)
         except ValueError:
-            return value
+            continue
+        return number if math.isfinite(number) else value
+    return value
 
 
 def numbers(value: Any) -> Any:
     """Read the texts that are numbers anywhere in options, such as ``{"weight_decay": "1e-2"}``.
+
+    ValueError for a number that is not finite.
 
     >>> numbers({"betas": ["9e-1", 0.99], "name": "SGD"})
     {'betas': [0.9, 0.99], 'name': 'SGD'}
     """
     if isinstance(value, dict):
         return {key: numbers(item) for key, item in value.items()}
-    return [numbers(item) for item in value] if isinstance(value, list) else to_number(value)
+    if isinstance(value, list):
+        return [numbers(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value!r} is not allowed; allowed: finite numbers")
+    return to_number(value)
 
 
 def to_whole(value: Any) -> Any:
@@ -44,15 +58,57 @@ def to_flag(value: Any) -> Any:
 
 
 def to_name(value: Any) -> str:
-    """Check a name that becomes part of a path."""
+    """Check a name that becomes part of a path and of a command line.
+
+    >>> to_name("-h")
+    Traceback (most recent call last):
+    ValueError: '-h' is not allowed; allowed: letters, digits, '_' and '-', not '-' first
+    """
     if not isinstance(value, str) or not value.replace("_", "").replace("-", "").isalnum():
         raise ValueError(f"{value!r} is not allowed; allowed: letters, digits, '_' and '-'")
+    if value.startswith("-"):
+        raise ValueError(
+            f"{value!r} is not allowed; allowed: letters, digits, '_' and '-', not '-' first"
+        )
+    if len(value.encode()) > LONGEST_NAME:
+        raise ValueError(
+            f"{value[:20]!r}... is not allowed; allowed: at most {LONGEST_NAME} characters "
+            "(fewer if they are not ASCII)"
+        )
+    return value
+
+
+def to_label(value: Any) -> str:
+    """Check a text for tables and figures: not empty, no control characters but the newline."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{value!r} is not allowed; allowed: a text")
+    if any(unicodedata.category(c) in ("Cc", "Cs") and c != "\n" for c in value):
+        raise ValueError(f"{value!r} is not allowed; allowed: a text without control characters")
+    if len(value) > LONGEST_LABEL:
+        raise ValueError(
+            f"{value[:20]!r}... is not allowed; allowed: at most {LONGEST_LABEL} characters"
+        )
     return value
 
 
 def unique(values: Any) -> Any:
-    """Check that a list has no duplicates; any other value passes."""
+    """Check that a list has no duplicates; any other value passes.
+
+    Numbers that tables print alike are duplicates, such as 0.001 and 0.0010000001.
+    """
+    seen: list[tuple[Any, Any]] = []
     for value in values if isinstance(values, list) else ():
-        if values.count(value) > 1:
-            raise ValueError(f"duplicate value {value!r}; allowed: each value once")
+        text = _printed(value)
+        for other, other_text in seen:
+            if text == other_text:
+                equal = to_number(value) == to_number(other)
+                alike = "" if equal else f", as {other!r} to six digits"
+                raise ValueError(f"duplicate value {value!r}{alike}; allowed: each value once")
+        seen.append((value, text))
     return values
+
+
+def _printed(value: Any) -> Any:
+    """Return a number as tables print it; any other value as it is."""
+    value = to_number(value)
+    return float(f"{value:g}") if isinstance(value, float) else value

@@ -9,7 +9,8 @@ from conftest import case
 
 import losses
 from losses import LOSSES, _blocks, build
-from losses._interface import options
+from losses._interface import FunctionLoss, options
+from losses.building import IMPORT_PATH, SUM, declared, modules, resolve, term
 
 
 def test_importing_losses_does_not_import_torch():
@@ -59,11 +60,195 @@ def test_names_and_classes(name):
         ({"use": "torch.nn:NoSuchLoss"}, "module 'torch.nn' has no 'NoSuchLoss'"),
         ({"use": "torch.nn:BCEWithLogitsLoss", "pos_wait": 1}, "did you mean 'pos_weight'"),
         (3, "a loss is a name or a mapping"),
+        ({"use": ["dice"]}, r"unknown loss \['dice'\]"),
+        ({"sum": {"dice": {"use": ["dice"]}}}, r"unknown loss \['dice'\]"),
+        ({"sum": {1: 2}}, "unknown loss 1"),
+        ("dice:", "unknown loss 'dice:'"),
+        ("a b:c", "unknown loss 'a b:c'"),
     ],
 )
 def test_refusals(spec, message):
     with pytest.raises(ValueError, match=message):
         build(spec)
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """Modules of a user: one with losses and other things, one that must not be imported."""
+    (tmp_path / "own_things.py").write_text(
+        """
+import functools
+from os import system
+from subprocess import Popen, run
+
+from torch import nn
+
+
+def loss(logits, target, gamma=1.0, *, scale=1.0):
+    return scale * ((logits.sigmoid() - target).abs() ** gamma).mean()
+
+
+def of_logits_alone(logits):
+    return logits.mean()
+
+
+class NoModule:
+    def __call__(self, logits, target):
+        return logits.mean()
+
+
+partial = functools.partial(loss, gamma=2)
+made = nn.L1Loss()
+"""
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "subprocess:Popen",
+        "os:system",
+        "os.path:join",
+        "builtins:eval",
+        "posix:system",
+        "this:d",
+        "torch.hub:load",
+        "torch:load",
+        "torch.utils.cpp_extension:load",
+        "torch.nn_other:load",
+        "__main__:main",
+        "no_such_package.losses:Loss",
+    ],
+)
+def test_a_module_without_losses_is_not_even_imported(path, monkeypatch):
+    def refuse(name):
+        raise AssertionError(f"{name} was imported")
+
+    monkeypatch.setattr("losses.building.importlib.import_module", refuse)
+    with pytest.raises(ValueError, match=rf"use: '{path}'.*allowed: "):
+        resolve(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("NoModule", "the class NoModule is no loss; allowed: a class of torch.nn.Module or a fun"),
+        ("Popen", "the class Popen is no loss"),
+        ("run", "the module 'subprocess' of the standard library"),
+        ("system", "the builtin_function_or_method system is no loss"),
+        ("nn", "the module nn is no loss"),
+        ("partial", "the partial partial is no loss"),
+        ("made", "the L1Loss made is no loss"),
+        ("of_logits_alone", "of_logits_alone cannot be called with logits, target"),
+        ("losss", "has no 'losss'"),
+    ],
+)
+def test_only_a_class_of_module_or_a_function_is_a_loss(own, name, words):
+    with pytest.raises(ValueError, match=words):
+        build(f"own_things:{name}")
+
+
+def test_a_function_is_a_loss_with_its_options(own):
+    logits, index = case((2, 1, 4, 4))
+    target = index.double().unsqueeze(1)
+    loss = build({"use": "own_things:loss", "gamma": 2, "scale": 3})
+    assert isinstance(loss, FunctionLoss)
+    expected = 3 * (logits.sigmoid() - target).square().mean()
+    torch.testing.assert_close(loss(logits, target), expected)
+    assert repr(loss) == "FunctionLoss(own_things:loss, gamma=2, scale=3)"
+    with pytest.raises(
+        ValueError, match=r"no option 'gama' \(did you mean 'gamma'\?\).*: gamma, s"
+    ):
+        build({"use": "own_things:loss", "gama": 2})
+    with pytest.raises(ValueError, match="no option 'logits'"):
+        build({"use": "own_things:loss", "logits": 2})
+    both = build({"sum": {"own": {"weight": 2, "use": "own_things:loss"}, "dice": 1}})
+    alone = build("own_things:loss")(logits, target), build("dice")(logits, target)
+    torch.testing.assert_close(both(logits, target), 2 * alone[0] + alone[1])
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"use": "monai.losses:DiceLoss", "sigmoid": True},
+        {"use": "segmentation_models_pytorch.losses:DiceLoss", "mode": "binary"},
+        {"use": "kornia.losses:BinaryFocalLossWithLogits", "alpha": 0.25, "reduction": "mean"},
+        {"use": "torchvision.ops:sigmoid_focal_loss", "reduction": "mean"},
+        {"use": "torch.nn.functional:binary_cross_entropy_with_logits"},
+        {"use": "torch.nn:BCEWithLogitsLoss"},
+    ],
+    ids=lambda spec: spec["use"],
+)
+def test_losses_of_libraries_work(spec):
+    pytest.importorskip(spec["use"].partition(":")[0])
+    logits, index = case((2, 1, 8, 8), dtype=torch.float32)
+    logits.requires_grad_()
+    build(spec)(logits, index.float().unsqueeze(1)).backward()
+    assert logits.grad.isfinite().all()
+
+
+def imported_modules(spec):
+    """`losses.building.modules` by importing the suite's classes, for comparison."""
+    if isinstance(spec, list | tuple):
+        return set().union(*map(imported_modules, spec))
+    if isinstance(spec, str):
+        spec = {"use": spec}
+    if not isinstance(spec, dict):
+        return set()
+    values, terms, names = dict(spec), {}, set()
+    use = values.pop("use", None)
+    path = SUM if "sum" in spec else LOSSES[use].path if use in LOSSES else str(use)
+    if IMPORT_PATH.fullmatch(path):
+        names.add(path.partition(":")[0])
+    if use in LOSSES:
+        loss_class = resolve(path)
+        values = options(loss_class) | values
+        terms |= getattr(loss_class, "parts", {})
+    terms |= values.pop("sum", {})
+    for name, value in terms.items():
+        names |= imported_modules(term(name, value)[1])
+    return names.union(*map(imported_modules, values.values()))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        *LOSSES,
+        {"use": "blob", "criterion": {"sum": {"focal": 1, "my.code:Loss": 2}}},
+        {"use": "blob", "criterion": "lovasz", "ignore_index": 3},
+        {"use": "ce_to_dice", "last": "boundary"},
+        {"use": "ce_to_dice", "first": {"use": "mine:Loss"}, "last": {"use": "blob"}},
+        {"use": "dice_boundary", "region": "topk"},
+        {"use": "dice_focal", "gamma": 1},
+        {"sum": {"tversky": {"weight": 0.5, "alpha": 0.3}, "inner": {"sum": {"boundary": 1}}}},
+        {"sum": {"wide": {"weight": 1, "use": "combo"}}},
+        {"use": "other:Wrapper", "inner": ["dice_ce", {"use": "blob"}]},
+    ],
+    ids=str,
+)
+def test_modules_are_read_from_the_source_as_an_import_gives_them(spec):
+    assert modules(spec) == imported_modules(spec)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_options_are_read_from_the_source_as_an_import_gives_them(name):
+    loss_class = resolve(LOSSES[name].path)
+    values, parts = declared(LOSSES[name].path)
+    assert parts == getattr(loss_class, "parts", {})
+    expected = options(loss_class)
+    assert values.items() <= expected.items()
+    # A number that is computed names no loss; neither do options that derive from the parts.
+    assert {k for k, v in expected.items() if isinstance(v, str | dict | list)} <= values.keys()
+
+
+def test_reading_the_modules_of_all_losses_imports_no_torch():
+    code = (
+        "import sys; from losses.building import modules, LOSSES; list(map(modules, LOSSES)); "
+        "assert 'torch' not in sys.modules; assert 'losses.hybrid' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 ONES = torch.ones(2, 4, 4, dtype=torch.long)
