@@ -1,5 +1,8 @@
 """The check before training: it builds and calls everything, and reports all problems."""
 
+import importlib
+import sys
+
 import pytest
 
 from experiments.errors import ConfigError
@@ -54,6 +57,57 @@ def test_a_checked_study_leaves_a_file(tiny, in_tmp):
     study = Study(tiny)
     check.run(study)
     assert "2 losses and 1 training settings" in study.file("logs/checked").read_text()
+
+
+REFUSED = {
+    "Segfaults": "ended by signal 11 (SIGSEGV)",
+    "ExitsHard": "ended by exit code 3",
+    "Exits": "ended by SystemExit",
+    "KillsItself": "ended by signal 9 (SIGKILL; out of memory?)",
+    "Hangs": "ended by timeout: not finished after 4 s",
+    "Interrupts": "ended by KeyboardInterrupt",
+    "BadException": "Unprintable",
+    "LongException": r"\ud800",
+    "DisablesGrad": "",
+}
+HARMLESS = ("SetsDoubleDefault", "PatchesRelu", "ChangesFolder", "Prints32MB", "LeavesThread")
+
+
+def test_a_custom_loss_that_harms_its_process_is_refused_and_no_other(tiny, capfd):
+    tiny["timeout"] = {"step": 4}
+    names = [*REFUSED, *HARMLESS]
+    tiny["losses"] = {n: {"use": f"tests.hostile_losses:{n}", "at": 1} for n in names} | {
+        "dice": {}
+    }
+    with pytest.raises(ConfigError) as error:
+        check.check(Study(tiny))
+    capfd.readouterr()
+    problems = dict(zip(REFUSED, error.value.problems, strict=True))
+    for name, problem in problems.items():
+        assert problem.startswith(f"losses.{name}: ")
+        assert REFUSED[name] in problem
+        assert len(problem) <= 2000
+    assert "tests.hostile_losses" not in sys.modules
+
+
+def test_a_module_that_harms_its_process_when_imported_is_refused(tiny, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    bodies = {
+        "segfaults": "import ctypes; ctypes.string_at(0)",
+        "exits": "import sys; sys.exit(1)",
+        "moves": "import os; os.chdir('/')\nfrom tests.user_losses import MyLoss as Loss",
+    }
+    for name, body in bodies.items():
+        tmp_path.joinpath(f"at_import_{name}.py").write_text(f"{body}\n")
+    importlib.invalidate_caches()
+    tiny["losses"] = {name: {"use": f"at_import_{name}:Loss"} for name in bodies}
+    with pytest.raises(ConfigError) as error:
+        check.check(Study(tiny))
+    first, second = error.value.problems
+    assert "losses.segfaults" in first
+    assert "ended by signal 11" in first
+    assert "losses.exits" in second
+    assert "ended by SystemExit: 1" in second
 
 
 @pytest.mark.parametrize("classes", [1, 3])

@@ -1,8 +1,10 @@
 """What losses do without training, by closed forms and by gradients worked out by hand."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from experiments.plan.study import Study
 from experiments.runs import mechanism
 
 N = mechanism.SIDE**2
@@ -10,7 +12,7 @@ N = mechanism.SIDE**2
 
 @pytest.fixture(scope="module")
 def measured():
-    rows = mechanism.measure({name: name for name in mechanism.COMPARED})
+    rows = mechanism.table({name: mechanism.measure(name, name) for name in mechanism.COMPARED})
     assert rows["value"].notna().all()
     return {key: group.set_index("x")["value"] for key, group in rows.groupby(["quantity", "loss"])}
 
@@ -66,9 +68,38 @@ def test_a_disk_is_the_sharper_the_more_of_the_pull_lies_at_its_boundary(measure
 
 
 def test_a_loss_that_cannot_be_measured_has_empty_values():
-    rows = mechanism.measure({"raises": {"use": "tests.user_losses:Raises"}})
+    measured = mechanism.measure("raises", {"use": "tests.user_losses:Raises"})
+    rows = mechanism.table({"raises": measured})
     assert set(rows["quantity"]) == set(mechanism.MEASURES)
     assert rows["value"].isna().all()
+
+
+def test_a_custom_loss_that_dies_loses_its_own_values_only(tiny, in_tmp, caplog):
+    tiny["timeout"] = {"step": 6}
+    names = ("Segfaults", "Exits", "Hangs", "SetsDoubleDefault", "Plain")
+    tiny["losses"] |= {name: {"use": f"tests.hostile_losses:{name}"} for name in names}
+    study = Study(tiny)
+    mechanism.run(study)
+    rows = pd.read_csv(study.file("mechanism.csv"))
+    measured = rows.groupby("loss", sort=False)["value"].apply(lambda values: values.notna().all())
+    died = ["Segfaults", "Exits", "Hangs"]
+    assert list(measured.index[~measured]) == died
+    for name, reason in zip(died, ("signal 11", "SystemExit", "timeout"), strict=True):
+        assert f"{name} is not measured: its call ended by {reason}" in caplog.text
+    own = rows[rows["loss"].isin(mechanism.COMPARED)].reset_index(drop=True)
+    alone = mechanism.table({name: mechanism.measure(name, name) for name in mechanism.COMPARED})
+    pd.testing.assert_frame_equal(own, alone)
+    with np.load(study.file("mechanism_maps.npz")) as maps:
+        assert {f"loss {name}" for name in ("dice", "Plain")} < set(maps)
+        assert "loss Exits" not in maps
+
+
+def test_a_custom_loss_has_the_same_values_in_a_process_of_its_own():
+    spec = {"use": "tests.user_losses:MyLoss", "weight": 3}
+    alone = mechanism.measure_custom("mine", spec, 100)
+    here = mechanism.measure("mine", spec)
+    assert mechanism.table({"mine": alone}).to_csv() == mechanism.table({"mine": here}).to_csv()
+    assert alone["map"] == here["map"]
 
 
 def test_every_quantity_is_defined_by_its_docstring():
@@ -77,6 +108,7 @@ def test_every_quantity_is_defined_by_its_docstring():
 
 
 def test_maps_are_shares_of_the_whole():
-    maps = mechanism.maps({"dice": "dice", "cross_entropy": "cross_entropy"})
+    names = ("dice", "cross_entropy")
+    maps = mechanism.maps({name: mechanism.measure(name, name) for name in names})
     for name in ("loss dice", "loss cross_entropy"):
         assert maps[name].sum() == pytest.approx(1)

@@ -1,13 +1,13 @@
 """Step `check`: before training, build and call everything that a study names.
 
 It refuses settings that only the libraries can judge: the device, every model, optimizer,
-schedule and augmentation, and every loss.
+schedule and augmentation, and every loss. A custom loss is called in a process of its own.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +19,12 @@ import losses
 from experiments.errors import ConfigError
 from experiments.files import write_whole
 from experiments.layout import CHECKED
-from experiments.runs import models, optimizers
+from experiments.plan.losses import custom_modules
+from experiments.runs import cost, models, optimizers
 from experiments.runs.batches import to_target
 from experiments.runs.fit import resolve_device
+from experiments.runs.forking import describe, shorten
+from experiments.runs.workers import Died, call_alone
 
 if TYPE_CHECKING:
     from experiments.plan.config import Training
@@ -29,25 +32,34 @@ if TYPE_CHECKING:
 
 MODEL_FIELDS = {"architecture", "encoder", "encoder_weights", "model_options"}
 """Training settings that make the model."""
+LIMIT = 600
+"""Seconds for the calls of a custom loss, at most."""
+LONGEST = 2000
+"""Characters of a problem of a custom loss, at most."""
 
 
 def run(study: Study) -> None:
-    """Check the study and write ``logs/checked``."""
+    """Check the study, log its cost, and write ``logs/checked``."""
     check(study)
     text = f"{len(study.losses)} losses and {len(study.trainings)} training settings checked\n"
-    write_whole(study.file(CHECKED), text)
+    write_whole(study.file(CHECKED), f"{text}{cost.announce(study)}\n")
 
 
 def check(study: Study) -> None:
     """Raise ConfigError with all problems of the study."""
+    problems = _problems(_checks(study))
+    if problems:
+        raise ConfigError(dict.fromkeys(problems))
+
+
+def _problems(checks: Iterable[Callable[[], None]]) -> list[str]:
     problems = []
-    for call in _checks(study):
+    for call in checks:
         try:
             call()
         except ValueError as error:
             problems += getattr(error, "problems", [str(error)])
-    if problems:
-        raise ConfigError(dict.fromkeys(problems))
+    return problems
 
 
 def _text(value: Any) -> str:
@@ -66,9 +78,12 @@ def _checks(study: Study) -> Iterator[Callable[[], None]]:
     for specs in {_text(specs): specs for specs in lists}.values():
         grey = any(dataset.controlled for dataset in study.datasets.values())
         yield partial(check_augment, specs, study.image_size, (1,) if grey else (1, 3))
+    limit = min(study.timeout.step, LIMIT)
     for name, spec in study.losses.items():
-        for classes in study.class_counts:
-            yield partial(check_loss, name, spec, classes)
+        if custom_modules(spec):
+            yield partial(check_custom, name, spec, study.class_counts, limit)
+        else:
+            yield from (partial(check_loss, name, spec, n) for n in study.class_counts)
 
 
 def check_model(training: Training, side: int, classes: int) -> None:
@@ -111,6 +126,25 @@ def check_augment(specs: list[dict[str, Any]], side: int, channels: tuple[int, .
     augment.check(specs, side, channels)
 
 
+def check_custom(name: str, spec: dict[str, Any], counts: list[int], limit: float) -> None:
+    """Check a loss in a process of its own, for each number of classes; ConfigError if it fails.
+
+    limit: seconds after which it is stopped.
+    """
+    try:
+        problems = call_alone(loss_problems, name, spec, counts, preload=[__name__], limit=limit)
+    except Died as died:
+        raise ConfigError(f"losses.{name}: the call of {spec} ended by {died}") from None
+    if problems:
+        raise ConfigError(problems)
+
+
+def loss_problems(name: str, spec: dict[str, Any], counts: list[int]) -> list[str]:
+    """Return the problems of a loss, for each number of classes."""
+    problems = _problems(partial(check_loss, name, spec, n) for n in counts)
+    return [shorten(problem, LONGEST) for problem in problems]
+
+
 def check_loss(name: str, spec: dict[str, Any], classes: int) -> None:
     """Call a loss on logits and a target of so many classes; ConfigError if that fails."""
     setting = f"losses.{name}"
@@ -130,7 +164,7 @@ def check_loss(name: str, spec: dict[str, Any], classes: int) -> None:
     except Exception as error:
         raise ConfigError(
             f"{setting}: {spec} fails on logits of shape {tuple(logits.shape)} and target of shape "
-            f"{tuple(target.shape)}: {type(error).__name__}: {error}"
+            f"{tuple(target.shape)}: {describe(error)}"
         ) from error
     if logits.grad is None or not logits.grad.isfinite().all():
         raise ConfigError(f"{setting}: {spec} has no finite gradient at the logits")

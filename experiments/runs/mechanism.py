@@ -2,7 +2,8 @@
 
 Each quantity is measured on a constructed prediction, in an image of 64x64 (128x128 for
 `perfect`). Gradients are those of the logits, as in training; a share is a part of the sum of
-their absolute values over all pixels. Each function of MEASURES yields pairs of x and value.
+their absolute values over all pixels. Each function of MEASURES yields pairs of x and value. A
+custom loss is measured in a process of its own.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from torch import nn
 import losses
 from experiments.files import write_whole
 from experiments.layout import MAPS, MECHANISM
+from experiments.plan.losses import custom_modules
+from experiments.runs.workers import Died, call_alone
 
 if TYPE_CHECKING:
     from experiments.plan.study import Study
@@ -31,6 +34,8 @@ log = logging.getLogger("dicebench")
 COMPARED = ("cross_entropy", "dice", "squared_dice", "article_dice")
 """Losses that are measured in every study, for comparison with the article's formula."""
 COLUMNS = ("quantity", "loss", "x", "value")
+LIMIT = 600
+"""Seconds for the measurement of a custom loss, at most."""
 SIDE = 64
 RADIUS = 12.0
 """Radius in pixels of the disk that boundaries are measured on."""
@@ -42,14 +47,21 @@ LARGE_SIDE = 32
 
 Image = Float[np.ndarray, "h w"]
 Pairs = Iterator[tuple[float, float]]
+Measured = dict[str, Any]
+"""values: quantity -> pairs of x and value; map: |dL/dlogit| on the picture, or None."""
 
 
 def run(study: Study) -> None:
     """Write ``mechanism.csv`` and ``mechanism_maps.npz``."""
     specs = study.losses | {name: name for name in COMPARED if name not in study.losses}
-    write_whole(study.file(MECHANISM), measure(specs).to_csv(index=False))
+    limit = min(study.timeout.step, LIMIT)
+    measured = {
+        name: measure_custom(name, spec, limit) if custom_modules(spec) else measure(name, spec)
+        for name, spec in specs.items()
+    }
+    write_whole(study.file(MECHANISM), table(measured).to_csv(index=False))
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **maps(specs))
+    np.savez_compressed(buffer, **maps(measured))
     write_whole(study.file(MAPS), buffer.getvalue())
 
 
@@ -179,31 +191,49 @@ def picture() -> tuple[Image, Image, Image]:
     return target, np.where(flipped, 1 - target, target), prob
 
 
-def measure(specs: Mapping[str, Any]) -> pd.DataFrame:
-    """Return rows of COLUMNS for losses, name -> specification.
+def measure(name: str, spec: Any) -> Measured:
+    """Return the values of a loss for each quantity, and its map.
 
-    A loss that cannot be measured (a custom loss may require other shapes) has NaN values.
+    A loss that cannot be measured (a custom loss may require other shapes) has NaN values and no
+    map.
     """
-    rows = []
+    values = {}
     for quantity, function in MEASURES.items():
-        for name, spec in specs.items():
-            try:
-                rows += [(quantity, name, *pair) for pair in function(losses.build(spec))]
-            except Exception as error:
-                log.warning("%s of %s: %s: %s", quantity, name, type(error).__name__, error)
-                rows.append((quantity, name, np.nan, np.nan))
+        try:
+            values[quantity] = list(function(losses.build(spec)))
+        except Exception as error:
+            log.warning("%s of %s: %s: %s", quantity, name, type(error).__name__, error)
+    _, labels, prob = picture()
+    try:
+        pull = gradient(losses.build(spec), prob, labels)
+    except Exception as error:
+        log.warning("map of %s: %s: %s", name, type(error).__name__, error)
+        return {"values": values, "map": None}
+    return {"values": values, "map": (pull / pull.sum() if pull.sum() > 0 else pull).tolist()}
+
+
+def measure_custom(name: str, spec: Any, limit: float) -> Measured:
+    """Return `measure` of a loss in a process of its own, which ends after `limit` seconds."""
+    try:
+        return call_alone(measure, name, spec, preload=[__name__], limit=limit)
+    except Died as died:
+        log.warning("%s is not measured: its call ended by %s", name, died)
+        return {"values": {}, "map": None}
+
+
+def table(measured: Mapping[str, Measured]) -> pd.DataFrame:
+    """Return rows of COLUMNS for losses, name -> `measure` of it."""
+    rows = [
+        (quantity, name, *pair)
+        for quantity in MEASURES
+        for name, result in measured.items()
+        for pair in result["values"].get(quantity, [(np.nan, np.nan)])
+    ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def maps(specs: Mapping[str, Any]) -> dict[str, Image]:
+def maps(measured: Mapping[str, Measured]) -> dict[str, Image]:
     """Return the picture, and for each loss |dL/dlogit| on it as a share of the total."""
-    target, labels, prob = picture()
-    result = {"target": target, "labels": labels, "prediction": prob}
-    for name, spec in specs.items():
-        try:
-            pull = gradient(losses.build(spec), prob, labels)
-        except Exception as error:
-            log.warning("map of %s: %s: %s", name, type(error).__name__, error)
-            continue
-        result[f"loss {name}"] = pull / pull.sum() if pull.sum() > 0 else pull
-    return result
+    pictures = dict(zip(("target", "labels", "prediction"), picture(), strict=True))
+    found = {f"loss {name}": result["map"] for name, result in measured.items()}
+    return pictures | {name: np.array(m) for name, m in found.items() if m is not None}
