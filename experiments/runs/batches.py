@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import hashlib
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -14,11 +14,12 @@ from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor
 
 from experiments.data import prepared
+from experiments.files import reserve, whole_file, write_whole
 from experiments.layout import CLEAN, IGNORED
 from experiments.plan.seeds import stable_seed
 
 if TYPE_CHECKING:
-    from experiments.plan.study import RunSpec
+    from experiments.plan.runs import RunSpec
 
 LARGE = 2**28
 """Bytes above which the images of a split are mapped from a file instead of loaded."""
@@ -43,7 +44,7 @@ class Cell:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.data = data = prepared.read(folder)
+        self.data = data = prepared.read_cell(folder)
         self.content = data.info["content"]
         self.classes = data.classes
         self.images, self.masks = self._stack("train", "images"), self._stack("train", "masks")
@@ -56,7 +57,7 @@ class Cell:
     def _stack(self, split: str, part: str) -> np.ndarray:
         data, stems = self.data, self.data.split[split]
         read = data.image if part == "images" else data.target
-        path = data.folder / f"{self.content[:16]}-{split}-{part}.npy"
+        path = data.folder / f".{self.content[:16]}-{split}-{part}.npy"
         arrays = stack(map(read, stems), (len(stems), *read(stems[0]).shape), path)
         return arrays[..., None] if part == "images" and arrays.ndim == 3 else arrays
 
@@ -71,24 +72,36 @@ def stack(
 ) -> UInt8[np.ndarray, "n ..."]:
     """Return arrays of one shape as one array; above LARGE bytes it is mapped from file `path`.
 
-    shape: of the result. The file is written atomically; other processes reuse it and share its
-    pages.
+    shape: of the result. The file is written whole; other processes reuse it and share its pages.
+    A file that does not have the hash next to it is made again. OSError if the disk has no room.
     """
     if np.prod(shape, dtype=np.int64) <= LARGE:
         return np.stack(list(arrays))
-    if not path.exists():
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        mapped = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
-        for i, array in enumerate(arrays):
-            mapped[i] = array
-        mapped.flush()
-        os.replace(temporary, path)
+    hashed = path.with_suffix(".sha256")
+    if not (path.exists() and hashed.exists() and hashed.read_text() == _digest(path)):
+        with whole_file(path) as temporary:
+            mapped = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
+            reserve(temporary)  # else a full disk is the signal SIGBUS, which ends the process
+            for i, array in enumerate(arrays):
+                mapped[i] = array
+            mapped.flush()
+            write_whole(hashed, _digest(temporary))
     return np.load(path, mmap_mode="r")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @lru_cache(maxsize=2)
 def open_cell(folder: str, content: str) -> Cell:
-    """Return the cell of a folder; `content` invalidates the cache if the folder has changed."""
+    """Return the cell in a folder; the last two are kept, because their runs follow each other.
+
+    content: the hash of its files. ValueError if they have another one.
+    """
+    if prepared.measure(folder) != content:
+        raise ValueError(f"{folder}: files changed since they were written")
     return Cell(folder)
 
 
@@ -139,12 +152,13 @@ def symmetric(
 
 
 def batches(
-    cell: Cell, run: RunSpec, maps: Float[np.ndarray, "all h w k"] | None = None
+    cell: Cell, run: RunSpec, maps: Float[np.ndarray, "all h w k"] | None = None, start: int = 0
 ) -> Iterator[Batch]:
     """Yield the batches of a run, one per step; they depend on the cell, never on the loss.
 
     maps: computed by the loss from each training mask. They are augmented like the mask; a list
-    of transforms cannot do that, so there the maps of a batch are None.
+    of transforms cannot do that, so there the maps of a batch are None. start: first step; the
+    random numbers of the steps before it are drawn, their batches are not made.
     """
     training = run.training
     order_rng = np.random.default_rng(stable_seed("order", *run.cell))
@@ -156,17 +170,19 @@ def batches(
 
         compose = augment.build(training.augment)
     order = []
-    for _ in range(training.steps):
+    for step in range(training.steps):
         while len(order) < training.batch_size:
             order += order_rng.permutation(len(cell.images)).tolist()
         picked, order = np.array(order[: training.batch_size]), order[training.batch_size :]
+        bound = 2**63 if by_list else 8 if training.augment else 1
+        draws = augment_rng.integers(bound, size=len(picked))
+        if step < start:
+            continue
         if by_list:
-            seeds = augment_rng.integers(2**63, size=len(picked)).tolist()
             batch = [None if part is None else part[picked] for part in parts[:3]]
-            yield picked, *augment.apply(compose, seeds, *batch), None
+            yield picked, *augment.apply(compose, draws.tolist(), *batch), None
         else:
-            elements = augment_rng.integers(8, size=len(picked)) if training.augment else picked * 0
-            yield picked, *_square(parts, picked, elements)
+            yield picked, *_square(parts, picked, draws)
 
 
 def _square(

@@ -37,6 +37,33 @@ def test_the_loss_is_the_only_difference(short, in_tmp, transforms):
             assert (one[1] == cell.images[one[0]]).all()
 
 
+@pytest.mark.parametrize("transforms", [True, False, LIST])
+@pytest.mark.parametrize("start", [0, 1, 5, 6])
+def test_batches_from_a_later_step_are_those_of_all_steps(short, in_tmp, transforms, start):
+    short["training"]["augment"] = transforms
+    short["training"]["batch_size"] = 3  # of 8 images, so that a batch spans two orders
+    study = prepared_study(short)
+    run = study.runs[0]
+    cell = Cell(study.data_folder(*run.cell))
+    cell.ignored, maps = cell.masks, cell.images / 255
+    every = list(batches.batches(cell, run, maps))
+    later = list(batches.batches(cell, run, maps, start))
+    assert len(every) == 6
+    assert len(later) == 6 - start
+    for one, two in zip(every[start:], later, strict=True):
+        for a, b in zip(one, two, strict=True):
+            assert a == b if a is None else (a == b).all()
+
+
+def test_skipped_batches_are_not_made(short, in_tmp, monkeypatch):
+    study = prepared_study(short)
+    run = study.runs[0]
+    cell = Cell(study.data_folder(*run.cell))
+    made = []
+    monkeypatch.setattr(batches, "_square", lambda *parts: made.append(1) or [])
+    assert len(list(batches.batches(cell, run, start=4))) == len(made) == 2
+
+
 def test_augmentation_turns_image_mask_and_maps_alike(short, in_tmp):
     study = prepared_study(short)
     run = study.runs[0]
@@ -84,9 +111,9 @@ def test_large_splits_are_mapped_and_equal(short, in_tmp, monkeypatch):
 def test_a_list_gives_the_same_bytes_for_every_job_count_and_order(short, in_tmp):
     short["training"]["augment"] = LIST
     study = prepared_study(short)
-    assert jobs.train_all(study, study.runs, jobs=1) == 4
+    assert jobs.train_all(study, study.runs, jobs=1).done == 4
     other = prepared_study({**short, "study": "other"})
-    assert jobs.train_all(other, other.runs[::-1], jobs=2) == 4
+    assert jobs.train_all(other, other.runs[::-1], jobs=2).done == 4
     for run in study.runs:
         before, after = everything_but_time(study, run), everything_but_time(other, run)
         assert before == after

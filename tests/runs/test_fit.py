@@ -1,18 +1,21 @@
 """Training: the loss is the only difference, ignored pixels have no effect, divergence shows."""
 
+import random
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from experiments.data import controlled
-from experiments.runs import fit, jobs, provenance, records, table
-from experiments.runs.batches import set_aside, to_target
-from experiments.runs.run import train
+from experiments.runs import fit, models, provenance, records, table
+from experiments.runs.batches import Cell, set_aside, to_target
+from experiments.runs.run import train, weights_hash
+from experiments.runs.validity import State
 from tests.conftest import write_halves
-from tests.runs.conftest import prepared_study
+from tests.runs.conftest import prepared_study, state, train_here
 
 
 def test_a_run_whose_last_step_has_no_finite_gradient_has_diverged(short, in_tmp, monkeypatch):
@@ -25,9 +28,9 @@ def test_a_run_whose_last_step_has_no_finite_gradient_has_diverged(short, in_tmp
     loss.to = lambda device: loss
     monkeypatch.setattr(fit.losses, "build", lambda spec: loss)
     monkeypatch.setattr(provenance, "code", lambda spec: {"train": "none", "evaluate": "none"})
-    record = train(study, study.runs[0])
+    record = train(study.workspace, study.runs[0])
     assert (record["status"], record["step"]) == ("diverged", 1)
-    assert jobs.validity(study, study.runs[0]) is jobs.Validity.VALID
+    assert state(study, study.runs[0]) is State.VALID
 
 
 @pytest.mark.parametrize("loss", ["dice", "cross_entropy", "boundary_loss", "elsewhere"])
@@ -65,7 +68,7 @@ def test_ignored_pixels_have_no_effect(tiny, in_tmp, loss, augment):
                 }
             )
             (run,) = study.runs
-            record = train(study, run)
+            record = train(study.workspace, run)
             assert record["status"] == "ok", record.get("reason")
             counts = Path(study.run_folder(run), "counts.csv").read_text()
             results[name, ignore] = record["weights"], record["val_dice"], counts
@@ -111,7 +114,7 @@ def test_several_classes_are_trained_by_one_model(tiny, in_tmp):
             "keep": ["predictions"],
         }
     )
-    jobs.train_all(study, study.runs, jobs=1)
+    train_here(study, *study.runs)
     rows, every = table.collect(study)
     assert [record["status"] for record in every] == ["ok"] * 3
     assert rows.groupby("loss").size().tolist() == [3 * 2 * 2] * 3
@@ -135,10 +138,69 @@ def test_losses_with_maps_and_schedules_are_trained_like_the_others(short, in_tm
     short["training"]["augment"] = augment
     study = prepared_study(short, ["none"])
     runs = [run for run in study.runs if not run.stress]
-    jobs.train_all(study, runs, jobs=1)
+    train_here(study, *runs)
     for run in runs:
         record = records.read_record(study.run_folder(run))
         assert record["status"] == "ok", record
+
+
+class Drawing(nn.Module):
+    """A loss that draws random numbers of every global generator, and a constant of the same."""
+
+    def __init__(self, draws=False):
+        super().__init__()
+        self.draws = draws
+        self._draw()
+
+    def _draw(self):
+        if self.draws:
+            torch.rand(3), np.random.rand(), random.random()
+
+    def set_progress(self, t):
+        self._draw()
+
+    def forward(self, logits, target):
+        self._draw()
+        return nn.functional.binary_cross_entropy_with_logits(logits, target)
+
+
+class Forgetful(nn.Module):
+    """A dropout of one's own, by numpy and Python."""
+
+    def forward(self, x):
+        return x * (np.random.rand() + random.random()) if self.training else x
+
+
+def test_a_loss_that_draws_random_numbers_changes_no_dropout_mask(short, in_tmp, monkeypatch):
+    use = "tests.runs.test_fit:Drawing"
+    short["losses"] = {"quiet": {"use": use}, "drawing": {"use": use, "draws": True}}
+    options = {"encoder_depth": 3, "upsampling": 1, "decoder_dropout": 0.5}
+    short["training"] |= {"architecture": "FPN", "model_options": options}
+    build = models.build
+    monkeypatch.setattr(models, "build", lambda *a: nn.Sequential(build(*a), Forgetful()))
+    study = prepared_study(short, ["none"])
+    runs = [run for run in study.runs if not run.stress]
+    cell = Cell(study.data_folder(*runs[0].cell))
+    quiet, drawing = (fit.fit(cell, run, "cpu", lambda *_: None) for run in runs)
+    assert runs[0].loss != runs[1].loss
+    assert quiet.curve == drawing.curve
+    assert weights_hash(quiet.model) == weights_hash(drawing.model)
+
+
+def test_every_step_has_its_own_dropout_mask(short, in_tmp, monkeypatch):
+    class Seen(nn.Module):
+        def forward(self, x):
+            masks.add(nn.functional.dropout(torch.ones(99)).numpy().tobytes())
+            return x
+
+    masks, build = set(), models.build
+    monkeypatch.setattr(models, "build", lambda *a: nn.Sequential(build(*a), Seen()))
+    study = prepared_study(short)
+    run = study.runs[0]
+    seen = []
+    fit.fit(Cell(study.data_folder(*run.cell)), run, "cpu", lambda step, loss: seen.append(step))
+    assert seen == list(range(6))
+    assert len(masks) >= 6
 
 
 def test_cuda_is_not_silently_replaced():
