@@ -5,7 +5,7 @@ VENV = .venv
 RUN = . $(VENV)/bin/activate &&
 UV = $(VENV)/bin/uv
 
-.PHONY: figures paper test bench docs lint format lock
+.PHONY: figures paper reproduce slurm test bench docs lint format lock
 
 figures: $(VENV)/figures.ok
 	$(RUN) snakemake --cores $(CORES)
@@ -13,6 +13,17 @@ figures: $(VENV)/figures.ok
 # The study as a folder for a manuscript: results/quick/paper/.
 paper: $(VENV)/figures.ok
 	$(RUN) snakemake paper --cores $(CORES)
+
+# The study again under the name STUDY-again, and the comparison of both.
+STUDY ?= results/quick
+AGAIN = $(notdir $(patsubst %/,%,$(STUDY)))-again
+reproduce: $(VENV)/figures.ok
+	$(RUN) python -m experiments compare '$(STUDY)'
+	$(RUN) snakemake collect --cores $(CORES) --configfile '$(STUDY)/config.json' --config 'study=$(AGAIN)'
+	$(RUN) python -m experiments compare '$(STUDY)' 'results/$(AGAIN)'
+
+# For studies on a Slurm cluster: snakemake --profile profiles/slurm.
+slurm: $(VENV)/slurm.ok
 
 test: $(VENV)/test.ok
 	$(RUN) python -m pytest -n 2 --dist loadfile
@@ -50,9 +61,14 @@ $(VENV)/test.ok: requirements-dev.txt $(UV)
 	$(UV) pip install --python $(VENV) --compile-bytecode --require-hashes -r requirements-dev.txt
 	touch $@
 
+$(VENV)/slurm.ok: requirements-slurm.txt $(VENV)/figures.ok
+	$(UV) pip install --python $(VENV) --compile-bytecode --require-hashes -r requirements-slurm.txt
+	touch $@
+
 # After editing a requirements*.in: pins and hashes for every platform.
 LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 lock: $(UV)
 	$(LOCK) requirements-uv.in -o requirements-uv.txt
 	$(LOCK) requirements.in -o requirements.txt
 	$(LOCK) requirements-dev.in -o requirements-dev.txt
+	$(LOCK) requirements-slurm.in -o requirements-slurm.txt
