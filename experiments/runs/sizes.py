@@ -1,0 +1,118 @@
+"""Time, disk and memory that the images of a dataset cost, from their number and size."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from experiments.layout import IMAGES
+from experiments.plan.knobs import LABEL_KNOBS
+from experiments.runs.batches import LARGE
+from experiments.runs.fit import CURVE_POINTS
+from experiments.runs.records import EXAMPLES
+
+if TYPE_CHECKING:
+    from experiments.plan.dataset import Dataset
+    from experiments.plan.knobs import Stress
+    from experiments.plan.runs import RunSpec
+    from experiments.plan.study import Study
+
+IMAGE, MASK = 0.6, 0.1
+"""Bytes of a PNG file for each byte of its pixels."""
+ROW, TABLE_ROW, RECORD, FIGURES = 125, 190, 4096, 16e6
+"""Bytes of a row of ``counts.csv`` and of the study's table, a record, a dataset's figures."""
+TRUTH, COUNTING = 20, 32
+"""Bytes of memory per pixel: the truth of a test image, and a prediction while it is counted."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds of a step, of an image's prediction and of its counts; bytes of the weights."""
+
+    step: float
+    predict: float
+    count: float
+    weights: int
+
+
+class Sizes:
+    """A dataset of a study: its numbers of images, channels and classes, and their costs."""
+
+    def __init__(self, study: Study, dataset: Dataset) -> None:
+        self.study, self.dataset = study, dataset
+        self.splits = dataset.train, dataset.val, dataset.test
+        self.pixels, self.classes = study.image_size**2, len(dataset.class_names)
+
+    @cached_property
+    def channels(self) -> int:
+        """Channels of an image, by the first one; 3 if it cannot be read yet."""
+        if self.dataset.controlled:
+            return 1
+        first = min(Path(self.dataset.folder, IMAGES).glob("*.png"), default=None)
+        # A damaged image is named by the step `prepare`.
+        with contextlib.suppress(Exception), Image.open(first) as image:
+            return 1 if image.mode in ("L", "I;16") else 3
+        return 3
+
+    def predicted(self, stress: Stress) -> int:
+        """Return the number of images that are predicted after training."""
+        return sum(self.splits if _noisy(stress) else self.splits[1:])
+
+    def seconds(self, run: RunSpec, pace: Pace) -> float:
+        """Return the seconds of a run: its steps, the points of its curve, and its evaluation."""
+        steps, (_, val, test) = run.training.steps, self.splits
+        points = -(-steps // -(-steps // CURVE_POINTS))
+        predicted = points * val + self.predicted(run.stress)
+        return steps * pace.step + predicted * pace.predict + test * self.classes * pace.count
+
+    def record(self, run: RunSpec, pace: Pace) -> float:
+        """Return the bytes on disk of a run's files and of its rows of the study's table."""
+        rows, pixels = 2 * self.dataset.test * self.classes, self.pixels * self.classes
+        total = _file(ROW * rows) + TABLE_ROW * rows + RECORD + _file(IMAGE * EXAMPLES * pixels)
+        total += pixels * self.predicted(run.stress) * ("predictions" in self.study.keep)
+        return total + pace.weights * ("weights" in self.study.keep)
+
+    def data(self) -> float:
+        """Return the bytes on disk of all stressed images, and of the figures."""
+        image, mask = _file(IMAGE * self.pixels * self.channels), _file(MASK * self.pixels)
+        fixed = 1 + self.dataset.has_instances + (self.classes > 1)
+        arrays = [n * self.pixels * self.channels for n in self.splits]
+        total = 0.0
+        for stress in self.study.stresses(self.dataset.name).values():
+            ignored = self.dataset.ignore is not None or "left_out" in stress
+            layers = fixed + ignored + _noisy(stress)
+            total += sum(self.splits) * (image + layers * mask)
+            total += sum(size for size in arrays if size > LARGE)  # mapped files
+        return total * len(self.study.seeds) + FIGURES
+
+    def memory(self) -> int:
+        """Return the bytes of two decoded cells, and of the predictions while they are counted."""
+        train, val, test = self.splits
+        images = sum(min(n * self.pixels * self.channels, LARGE) for n in self.splits)
+        labels = self.pixels * (3 * train + val + TRUTH * test * self.classes)
+        return 2 * (images + labels) + COUNTING * self.pixels * self.classes * sum(self.splits)
+
+
+def used(folder: str | Path) -> int:
+    """Return the bytes on disk of all files in a folder; a file that vanishes has none."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += os.lstat(os.path.join(parent, name)).st_blocks * 512
+    return total
+
+
+def _noisy(stress: Stress) -> bool:
+    return not LABEL_KNOBS.isdisjoint(stress)
+
+
+def _file(size: float) -> float:
+    """Return the bytes on disk of a file: whole blocks of 4,096 bytes."""
+    return -(-size // 4096) * 4096
