@@ -1,13 +1,13 @@
+import os
+import sys
+
 from snakemake.exceptions import WorkflowError
 
-from analysis.steps import STEPS as ANALYSIS
+from analysis.stamps import Stamps
+from experiments.driver import Driver
 from experiments.errors import ConfigError
-from experiments.files import write_whole
-from experiments.layout import CHECKED, CONFIG
 from experiments.plan.reading import refuse_duplicates
-from experiments.plan.sources import sources
 from experiments.plan.study import Study
-from experiments.steps import STEPS
 
 if "datasets" not in config:  # a --configfile without datasets changes the quick study
 
@@ -18,14 +18,21 @@ try:
     for path in workflow.configfiles:
         refuse_duplicates(path)
     study = Study(config)
+    stamps = Stamps(study)
+    stamps.refuse_files(sys.argv[1:])
 except ConfigError as error:
     raise WorkflowError(f"The configuration is refused.\n{error}") from None
 
+# Of a training job. A job on a cluster takes the cores that it was given, not those of its node.
+cores = int(os.environ.get("SLURM_CPUS_PER_TASK") or workflow.resource_settings.cores or 1)
+driver = Driver(study, workflow.resource_settings.cores)
+if workflow.is_main_process:  # and not a job on a cluster
+    driver.sweep(stamps)
 
-# A rule would not do: Snakemake 9 skips a job with an `ancient` input that is made again, whatever
-# other reasons the job has to run.
+
 onstart:
-    write_whole(study.file(CONFIG), study.json)
+    if workflow.is_main_process:
+        driver.start()
 
 
 include: "experiments/rules.smk"
@@ -35,4 +42,5 @@ include: "analysis/rules.smk"
 rule all:
     default_target: True
     input:
-        study.outputs,
+        rules.report.output,
+        rules.drop.output if "data" not in study.keep else [],

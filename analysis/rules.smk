@@ -1,62 +1,48 @@
 # From the study's table to verdicts, figures and the report: `python -m analysis STEP FOLDER`.
 rule estimates:
     input:
-        table=rules.collect.output.table,
-        records=rules.collect.output.records,
-        code=sources("analysis.__main__", ANALYSIS["estimates"]),
+        stamps.estimates.inputs,
     output:
+        str(stamps.estimates.path),
         estimates=f"{folder}/estimates.csv",
         ranks=f"{folder}/ranks.csv",
     log:
         f"{folder}/logs/estimates.log",
-    params:
-        study.analysis_fingerprint,
     shell:
-        "python -m analysis estimates {folder}"
+        "python -m analysis estimates {folder:q}"
 
 
 rule verdicts:
     input:
-        table=rules.collect.output.table,
-        mechanism=rules.mechanism.output.table,
-        code=sources("analysis.__main__", ANALYSIS["verdicts"]),
+        stamps.verdicts.inputs,
     output:
-        report(
+        str(stamps.verdicts.path),
+        table=report(
             f"{folder}/verdicts.csv", category="Verdicts", caption="report/captions/verdicts.rst"
         ),
     log:
         f"{folder}/logs/verdicts.log",
-    params:
-        study.analysis_fingerprint,
     shell:
-        "python -m analysis verdicts {folder}"
+        "python -m analysis verdicts {folder:q}"
 
 
 rule figures:
     input:
-        table=rules.collect.output.table,
-        records=rules.collect.output.records,
-        estimates=rules.estimates.output.estimates,
-        ranks=rules.estimates.output.ranks,
-        verdicts=rules.verdicts.output,
-        mechanism=rules.mechanism.output.table,
-        maps=rules.mechanism.output.maps,
-        code=sources("analysis.__main__", ANALYSIS["figures"]),
+        stamps.figures.inputs,
     output:
+        str(stamps.figures.path),
         folder=report(directory(f"{folder}/figures"), patterns=["{name}.svg"], category="Figures"),
     log:
         f"{folder}/logs/figures.log",
-    params:
-        study.analysis_fingerprint,
     shell:
-        "python -m analysis figures {folder}"
+        "python -m analysis figures {folder:q}"
 
 
 rule stresses:
     input:
-        data=[file for dataset in study.datasets for file in study.stressed(dataset)],
-        code=sources("analysis.__main__", ANALYSIS["stresses"]),
+        stamps.stresses.inputs,
     output:
+        str(stamps.stresses.path),
         table=f"{folder}/stresses.csv",
         sheets=report(
             directory(f"{folder}/contact"), patterns=["{name}.png"], category="Stressed datasets"
@@ -64,55 +50,73 @@ rule stresses:
     log:
         f"{folder}/logs/stresses.log",
     shell:
-        "python -m analysis stresses {folder}"
-
-
-results = [
-    rules.collect.output.table,
-    rules.collect.output.records,
-    rules.controls.output,
-    rules.verdicts.output,
-    rules.estimates.output.ranks,
-    rules.figures.output.folder,
-    rules.stresses.output.table,
-]
+        "python -m analysis stresses {folder:q}"
 
 
 rule report:
     input:
-        results=results,
-        sheets=rules.stresses.output.sheets,
-        code=[*sources("analysis.__main__", ANALYSIS["report"]), "analysis/report/report.html.j2"],
+        stamps.report.inputs,
     output:
-        report(f"{folder}/report.html", category="Report", caption="report/captions/report.rst"),
+        str(stamps.report.path),
+        page=report(
+            f"{folder}/report.html", category="Report", caption="report/captions/report.rst"
+        ),
     log:
         f"{folder}/logs/report.log",
     shell:
-        "python -m analysis report {folder}"
+        "python -m analysis report {folder:q}"
 
 
 rule paper:
     input:
-        results=results,
-        code=sources("analysis.__main__", ANALYSIS["paper"]),
+        stamps.paper.inputs,
     output:
-        directory(f"{folder}/paper"),
+        str(stamps.paper.path),
+        folder=directory(f"{folder}/paper"),
     log:
         f"{folder}/logs/paper.log",
     shell:
-        "python -m analysis paper {folder}"
+        "python -m analysis paper {folder:q}"
 
 
 rule calibration:
     input:
-        table=rules.collect.output.table,
-        code=sources("analysis.__main__", ANALYSIS["calibration"]),
+        stamps.calibration.inputs,
     output:
+        str(stamps.calibration.path),
         table=f"{folder}/calibration.csv",
         sizes=f"{folder}/sizes_needed.csv",
     log:
         f"{folder}/logs/calibration.log",
-    params:
-        study.analysis_fingerprint,
     shell:
-        "python -m analysis calibration {folder}"
+        "python -m analysis calibration {folder:q}"
+
+
+# Removes the stressed images of a finished study, if `keep` does not name the data.
+rule drop:
+    input:
+        rules.report.output,
+    output:
+        str(stamps.drop.path),
+    log:
+        f"{folder}/logs/drop.log",
+    shell:
+        "python -m experiments drop {folder:q}"
+
+
+# Compares a finished study with its records, code, data and versions. It changes nothing.
+rule verify:
+    log:
+        f"{folder}/logs/verify.log",
+    shell:
+        "python -m analysis verify {folder:q}"
+
+
+# Packs a finished study as one file, results/STUDY.zip (RO-Crate).
+rule archive:
+    input:
+        rules.report.output,
+    log:
+        f"{folder}/logs/archive.log",
+    shell:
+        "python -m experiments archive {folder:q}"

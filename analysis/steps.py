@@ -8,5 +8,6 @@ STEPS = {
     "report": "analysis.report.report",
     "paper": "analysis.report.paper",
     "calibration": "analysis.calibration",
+    "verify": "analysis.verify",
 }
 """Step -> its module."""

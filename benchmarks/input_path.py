@@ -39,7 +39,8 @@ from torch import Tensor
 import losses
 from benchmarks.losses import about
 from experiments.data.prepare import write_cell
-from experiments.plan.study import RunSpec, Study
+from experiments.plan.runs import RunSpec
+from experiments.plan.study import Study
 from experiments.runs.batches import Cell, batches, to_tensor
 from experiments.runs.models import build as build_model
 

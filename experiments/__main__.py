@@ -9,6 +9,7 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 from experiments import door
+from experiments.plan.stamps import Stamps
 from experiments.plan.study import Study
 from experiments.steps import STEPS
 
@@ -16,4 +17,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["download"]:
         door.download(sys.argv[2:])
     else:
-        door.main("experiments", STEPS, Study.open)
+        door.main("experiments", STEPS, Study.open, Stamps)

@@ -1,5 +1,7 @@
 """The command line of a package: ``python -m PACKAGE STEP FOLDER [NAME]``."""
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import importlib
@@ -7,12 +9,22 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from experiments.errors import ConfigError
+from experiments.files import FULL, is_disk_error
 from experiments.layout import CONFIG
+from experiments.locks import Busy
+from experiments.runs.forking import watch_driver
+
+if TYPE_CHECKING:
+    from experiments.plan.stamps import Stamps
+    from experiments.plan.study import Study
 
 log = logging.getLogger("dicebench")
+
+NAMES_A_PART = ("figures",)
+"""Steps that a name restricts to a part of their files."""
 
 
 def step_function(path: str) -> Callable[..., None]:
@@ -21,17 +33,25 @@ def step_function(path: str) -> Callable[..., None]:
     return getattr(importlib.import_module(module), name or "run")
 
 
-def main(package: str, steps: Mapping[str, str], open_folder: Callable[[str], Any]) -> None:
+def main(
+    package: str,
+    steps: Mapping[str, str],
+    open_folder: Callable[[str], Any],
+    stamps: Callable[[Study], Stamps],
+) -> None:
     """Run one step on the folder of a study, which holds its ``config.json``.
 
-    steps: name -> module of the step. open_folder: returns the step's first argument. A step logs
-    to the terminal and to ``FOLDER/logs/STEP.log`` (``FOLDER/logs/STEP/NAME.log``). An invalid
-    setting ends in one line and exit status 1.
+    steps: name -> module of the step. open_folder: returns the step's first argument. stamps: those
+    of the package; a finished step writes its own. A step logs to the terminal and to
+    ``FOLDER/logs/STEP.log`` (``FOLDER/logs/STEP/NAME.log``). An invalid setting ends in one line
+    and exit status 1.
     """
     parser = argparse.ArgumentParser(prog=f"python -m {package}")
     parser.add_argument("step", choices=steps)
     parser.add_argument("folder", help="of a study: results/NAME")
-    parser.add_argument("name", nargs="?", help="of a dataset, job or figure, for some steps")
+    parser.add_argument(
+        "name", nargs="?", help="of a dataset, job, figure or other study, for some steps"
+    )
     parser.add_argument("--jobs", type=int, help="number of runs at a time, for `train`")
     args = parser.parse_args()
     step = step_function(steps[args.step])
@@ -39,12 +59,22 @@ def main(package: str, steps: Mapping[str, str], open_folder: Callable[[str], An
     for option in options:
         if option not in inspect.signature(step).parameters:
             parser.error(f"the step {args.step} takes no {option}")
-    if Path(args.folder, CONFIG).is_file():
-        log_to(Path(args.folder, "logs", args.step, args.name or "").with_suffix(".log"))
-    else:
-        log_to(None)
+    known = Path(args.folder, CONFIG).is_file()
+    part = (args.name or "").strip("/").replace("/", "-")
+    path = Path(args.folder, "logs", f"{args.step}/{part}.log" if part else f"{args.step}.log")
+    watch_driver()
     with errors_in_one_line(f"the step {args.step}"):
-        step(open_folder(args.folder), **options)
+        log_to(path if known else None)
+        subject = open_folder(args.folder)
+        done = stamps(getattr(subject, "study", subject)).of(args.step, args.name)
+        if args.name and args.step in NAMES_A_PART:  # a part changes no step that is not done
+            done = [stamp for stamp in done if stamp.void() is None]
+        else:
+            for stamp in done:
+                stamp.remove()
+        again = step(subject, **options)
+        for stamp in done:
+            stamp.write(again or ())
 
 
 def download(words: list[str]) -> None:
@@ -63,14 +93,21 @@ def download(words: list[str]) -> None:
 
 @contextlib.contextmanager
 def errors_in_one_line(work: str) -> Iterator[None]:
-    """Exit with status 1 after an error: one line for an invalid setting, else the traceback."""
+    """Exit with status 1 after an error: one line if the user can mend it, else the traceback."""
     try:
         yield
-    except ValueError as error:
+    except (ValueError, Busy) as error:
         log.error("dicebench: %s", error)
         raise SystemExit(1) from None
-    except Exception:
-        log.exception("dicebench: %s failed", work)
+    except Exception as error:
+        if is_disk_error(error):
+            mend = "free space" if error.errno in FULL else "make it accessible"
+            log.error(
+                "dicebench: %s: %s; %s, then run the same command again; finished runs are kept",
+                *(error.filename, error.strerror, mend),
+            )
+        else:
+            log.exception("dicebench: %s failed", work)
         raise SystemExit(1) from None
 
 
@@ -80,6 +117,7 @@ def log_to(path: Path | None) -> None:
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(path, "w"))
+    logging.raiseExceptions = False  # on a full disk: no traceback for each line of the log
     log.setLevel(logging.INFO)  # and libraries keep to their warnings
     logging.basicConfig(
         level=logging.WARNING,

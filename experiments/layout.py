@@ -13,6 +13,8 @@ from losses import nearest
 SPLITS = ("train", "val", "test")
 
 IMAGES, MASKS, DESCRIPTION = "images", "masks", "dataset.json"
+FETCHED = ".fetched.json"
+"""File of a fetched dataset: its files as they were right after the download."""
 LABELS = "labels"
 """Folder of class ids; in a stressed dataset the number of each pixel's class among the targets."""
 INSTANCES = "instances"
@@ -25,17 +27,25 @@ FOREGROUND = "foreground"
 """Name of the class of a dataset whose configuration names none."""
 
 CONFIG, CHECKED = "config.json", "logs/checked"
+DONE = "done"
+"""Folder of the stamps of the steps that are done."""
+DRIVER_LOCK = ".lock"
+"""File that the process which runs a study holds a lock on."""
 RUNS, RECORDS, CONTROLS, STRESSES = "runs.csv", "records.json", "controls.csv", "stresses.csv"
 MECHANISM, MAPS = "mechanism.csv", "mechanism_maps.npz"
 ESTIMATES, RANKS, VERDICTS = "estimates.csv", "ranks.csv", "verdicts.csv"
 CALIBRATION, SIZES_NEEDED = "calibration.csv", "sizes_needed.csv"
 FIGURES, CONTACT, CAPTIONS = "figures", "contact", "captions.json"
 REPORT, PAPER = "report.html", "paper"
+ORIGIN, CALLS, SOURCES_FILE = "origin", "origin/calls.jsonl", "origin/datasets.json"
 """Files and folders of a study's folder."""
 
 RECORD, COUNTS_FILE, EXAMPLES_FILE = "run.json", "counts.csv", "probabilities.png"
 PREDICTIONS, WEIGHTS = "predictions.safetensors", "weights.safetensors"
+CHECKPOINT, CHECKPOINT_INFO = "checkpoint", "checkpoint.json"
 """Files of a run's folder."""
+RUN_LOCK = ".lock"
+"""File in a run's folder that the process which trains the run holds a lock on."""
 
 
 def masks_of(target: str | None) -> str:

@@ -1,19 +1,15 @@
 # From the configuration to the study's table. Every job is `python -m experiments STEP FOLDER`.
-# A job runs again when the fingerprint among its params changes.
+# A step is done when its stamp exists (experiments/plan/stamps.py); no other trigger is needed.
 folder = study.folder
 
 
 rule check:
-    input:
-        code=sources("experiments.__main__", STEPS["check"], *study.loss_modules),
     output:
-        f"{folder}/{CHECKED}",
+        str(stamps.check.path),
     log:
         f"{folder}/logs/check.log",
-    params:
-        study.check_fingerprint,
     shell:
-        "python -m experiments check {folder}"
+        "python -m experiments check {folder:q}"
 
 
 rule fetch:
@@ -25,6 +21,12 @@ rule fetch:
 if study.missing:
     terms_file = f"{folder}/logs/terms.ok"
 
+    # On a cluster: not on a node, which may have no network.
+    localrules:
+        terms,
+        fetch_one,
+
+
     # The licences are printed first. A dataset that requires registration stops the study here.
     rule terms:
         output:
@@ -34,7 +36,7 @@ if study.missing:
         params:
             study.missing,
         shell:
-            "python -m experiments terms {folder}"
+            "python -m experiments terms {folder:q}"
 
     rule fetch_one:
         input:
@@ -46,7 +48,7 @@ if study.missing:
         wildcard_constraints:
             source="|".join(study.missing),
         shell:
-            "python -m experiments fetch {folder} {wildcards.source}"
+            "python -m experiments fetch {folder:q} {wildcards.source:q}"
 
 
 for dataset in study.datasets.values():
@@ -55,17 +57,15 @@ for dataset in study.datasets.values():
         name:
             f"prepare_{dataset.name}"
         input:
-            source=[f"{dataset.folder}/dataset.json"] if dataset.fetched else [],
-            code=sources("experiments.__main__", STEPS["prepare"]),
+            [f"{dataset.folder}/dataset.json"] if dataset.source in study.missing else [],
         output:
-            study.stressed(dataset.name),
+            str(stamps.prepare[dataset.name].path),
         log:
             f"{folder}/logs/prepare/{dataset.name}.log",
         params:
             dataset=dataset.name,
-            fingerprint=study.data_fingerprint(dataset.name),
         shell:
-            "python -m experiments prepare {folder} {params.dataset}"
+            "python -m experiments prepare {folder:q} {params.dataset:q}"
 
 
 for job in study.jobs.values():
@@ -74,62 +74,51 @@ for job in study.jobs.values():
         name:
             f"train_{job.name}"
         input:
-            f"{folder}/{CHECKED}",
-            data=sorted({f"{study.data_folder(*run.cell)}/dataset.json" for run in job.runs}),
-            code=sources("experiments.__main__", STEPS["train"], *study.loss_modules),
+            stamps.train[job.name].inputs,
         output:
-            # Kept when the job runs again: it trains only the runs that are no longer valid.
-            [update(study.record(run)) for run in job.runs],
+            str(stamps.train[job.name].path),
         log:
             f"{folder}/logs/train/{job.name}.log",
-        threads: workflow.cores
+        threads: cores
         params:
             job=job.name,
-            fingerprint=job.fingerprint,
-            keep=study.keep,
         shell:
-            "python -m experiments train {folder} {params.job} --jobs {threads}"
+            "python -m experiments train {folder:q} {params.job:q} --jobs {threads}"
 
 
 rule mechanism:
     input:
-        f"{folder}/{CHECKED}",
-        code=sources("experiments.__main__", STEPS["mechanism"], *study.loss_modules),
+        stamps.mechanism.inputs,
     output:
+        str(stamps.mechanism.path),
         table=f"{folder}/mechanism.csv",
         maps=f"{folder}/mechanism_maps.npz",
     log:
         f"{folder}/logs/mechanism.log",
-    params:
-        study.check_fingerprint,
     shell:
-        "python -m experiments mechanism {folder}"
+        "python -m experiments mechanism {folder:q}"
 
 
 rule collect:
     input:
-        records=[study.record(run) for run in study.runs],
-        code=sources("experiments.__main__", STEPS["collect"]),
+        stamps.collect.inputs,
     output:
+        str(stamps.collect.path),
         table=f"{folder}/runs.csv",
         records=f"{folder}/records.json",
     log:
         f"{folder}/logs/collect.log",
-    params:
-        study.key_columns,
     shell:
-        "python -m experiments collect {folder}"
+        "python -m experiments collect {folder:q}"
 
 
 rule controls:
     input:
-        data=[file for dataset in study.datasets for file in study.stressed(dataset)],
-        code=sources("experiments.__main__", STEPS["controls"]),
+        stamps.controls.inputs,
     output:
-        f"{folder}/controls.csv",
+        str(stamps.controls.path),
+        table=f"{folder}/controls.csv",
     log:
         f"{folder}/logs/controls.log",
-    params:
-        study.key_columns,
     shell:
-        "python -m experiments controls {folder}"
+        "python -m experiments controls {folder:q}"

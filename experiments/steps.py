@@ -9,5 +9,8 @@ STEPS = {
     "mechanism": "experiments.runs.mechanism",
     "collect": "experiments.runs.collect",
     "controls": "experiments.runs.controls",
+    "drop": "experiments.data.drop",
+    "compare": "experiments.origin.compare",
+    "archive": "experiments.origin.archive",
 }
 """Step -> its module, or ``module:function``."""

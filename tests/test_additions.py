@@ -95,7 +95,7 @@ def test_additions_reach_every_table_and_figure(tiny, tmp_path):
     config = {**tiny, "seeds": 2, "losses": {"cross_entropy": {}, "dice": {}}}
     config["experiments"] = {"stripes": {"levels": {"none": {}}}}
     (folder / "study.yaml").write_text(yaml.safe_dump(config))
-    snakemake(folder, "results/tiny/runs.csv")
+    snakemake(folder, "collect")
     before = records(folder)
     add(folder)
     config["losses"] |= {"half_dice": {}}
@@ -127,10 +127,10 @@ def test_a_loss_more_in_the_suite_trains_nothing_again(tiny, tmp_path):
     folder = copy_tree(tmp_path)
     config = {**tiny, "seeds": 1, "experiments": {"blur": {"levels": {"none": {}}}}}
     (folder / "study.yaml").write_text(yaml.safe_dump(config))
-    snakemake(folder, "results/tiny/runs.csv")
+    snakemake(folder, "collect")
     before = records(folder)
     path = folder / "losses" / "registry.py"
     after, row = ADDITIONS["a loss: its family and a row"]["losses/registry.py"]
     path.write_text(path.read_text().replace(after, after + row.replace("HalfDice", "Dice")))
-    snakemake(folder, "results/tiny/runs.csv")
+    snakemake(folder, "collect")
     assert records(folder) == before

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.layout import FETCHED
+from experiments.plan.dataset import stats
 from experiments.plan.sources import closure, sources
 from experiments.plan.study import Study
 from tests.conftest import write_folder
@@ -52,7 +54,6 @@ from pathlib import Path
 from experiments.runs import provenance
 
 def codes():
-    provenance._code.cache_clear()
     found = {loss: provenance.code({"use": loss}) for loss in ("dice", "cross_entropy")}
     return {f"{loss} {part}": c for loss, code in found.items() for part, c in code.items()}
 
@@ -136,11 +137,9 @@ def test_a_custom_loss_counts_wherever_it_is_used(tmp_path, monkeypatch, spec, e
         "import helping\nfrom torch import nn\nclass Loss(nn.Module):\n    pass\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    provenance._code.cache_clear()
     before = provenance.code(CUSTOM[spec])
     with (tmp_path / edited).open("a") as file:
         file.write("y = 2\n")
-    provenance._code.cache_clear()
     after = provenance.code(CUSTOM[spec])
     assert after["train"] != before["train"]
     assert after["evaluate"] == before["evaluate"]
@@ -165,10 +164,12 @@ def test_a_download_alone_changes_no_data_and_a_correction_after_it_does(tiny, i
     tiny["datasets"] = {"wbc": {}}
     before = Study(tiny).data_fingerprint("wbc")
     write_folder(in_tmp / "data" / "wbc", 6)
-    (in_tmp / "data" / "wbc" / "dataset.json").write_text("{}\n")
+    folder = in_tmp / "data" / "wbc"
+    (folder / "dataset.json").write_text("{}\n")
+    (folder / FETCHED).write_text(json.dumps(stats(folder)))
     assert Study(tiny).data_fingerprint("wbc") == before
-    path = in_tmp / "data" / "wbc" / "masks" / "1.png"
+    path = folder / "masks" / "1.png"
+    times = path.stat()
     path.write_bytes(path.read_bytes())
-    later = (in_tmp / "data" / "wbc" / "dataset.json").stat().st_mtime + 5
-    os.utime(path, (later, later))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert Study(tiny).data_fingerprint("wbc") != before

@@ -8,6 +8,7 @@ import yaml
 
 from analysis.verdicts import KEY
 from tests.conftest import TINY
+from tests.crates import problems
 from tests.workflow import ROOT, copy_tree, records, same_but_time, snakemake, step
 
 
@@ -56,6 +57,13 @@ def test_a_paper_is_a_folder_of_figures_tables_and_captions(studied):
     assert "\\toprule" in (paper / "tables" / "verdicts.tex").read_text()
     assert len(pd.read_csv(paper / "tables" / "verdicts.csv")) > 0
     assert (paper / "captions.tex").read_text().count("\\caption{") > 10
+
+
+def test_a_validator_accepts_the_archive_of_a_study(studied, monkeypatch):
+    folder, _ = studied
+    snakemake(folder, "archive")
+    archive = folder / "results" / "tiny.zip"
+    assert problems(archive, "workflow-run-crate-0.5", "REQUIRED", monkeypatch) == []
 
 
 def test_a_second_call_finds_nothing_to_do(studied):
@@ -119,7 +127,7 @@ def test_a_level_more_is_trained_alone(studied):
     (folder / "study.yaml").write_text(yaml.safe_dump(config))
     before = records(folder)
     runs = len(config["losses"]) * len(config["seeds"])
-    assert f"{runs} runs to train" in snakemake(folder, "results/tiny/runs.csv")
+    assert f"{runs} runs to train" in snakemake(folder, "collect")
     after = records(folder)
     assert all("/flips-0.1/" in path for path in set(after) - set(before))
     assert all(after[path] == before[path] for path in before)

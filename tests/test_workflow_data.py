@@ -98,12 +98,12 @@ def test_images_that_are_corrected_in_place_are_prepared_and_trained_again(tiny,
     write_folder(folder / "own", 12)
     small(tiny, "tiny")["datasets"] = {"own": {"folder": "own", "train": 8, "val": 2, "test": 2}}
     (folder / "study.yaml").write_text(yaml.safe_dump(tiny))
-    snakemake(folder, "results/tiny/runs.csv")
+    snakemake(folder, "collect")
     before = records(folder)
-    assert "Nothing to be done" in snakemake(folder, "results/tiny/runs.csv")
+    assert "Nothing to be done" in snakemake(folder, "collect")
     for path in (folder / "own" / "masks").iterdir():
         Image.fromarray(np.roll(np.asarray(Image.open(path)), 3, 0)).save(path)
-    assert "4 runs to train" in snakemake(folder, "results/tiny/runs.csv")
+    assert "4 runs to train" in snakemake(folder, "collect")
     after = records(folder)
     assert all(after[path]["data"] != before[path]["data"] for path in before)
 
@@ -118,7 +118,7 @@ def test_a_configuration_of_any_size_reaches_every_job(tiny, tmp_path):
     )
     (folder / "study.yaml").write_text(yaml.safe_dump(tiny))
     words = "training={steps: 3}", "seeds=2"
-    snakemake(folder, "results/tiny/runs.csv", "--config", *words)
+    snakemake(folder, "collect", "--config", *words)
     config = json.loads((folder / "results" / "tiny" / "config.json").read_text())
     assert len(config["losses"]["dice"]["text"]) == 140_000
     found = records(folder)

@@ -22,12 +22,41 @@ def copy_tree(target):
     return target
 
 
-def snakemake(folder, *words, ok=True):
-    """Run Snakemake in a folder; return its output."""
+def command(*words):
+    """Words and environment of a call of Snakemake."""
     snake = Path(sys.executable).with_name("snakemake")
     path = f"{snake.parent}{os.pathsep}{os.environ['PATH']}"
-    words = (snake, *words, "--cores", "2", "--configfile", "study.yaml")
-    return _output(folder, words, {"PATH": path}, ok)
+    return (snake, *words, "--cores", "2", "--configfile", "study.yaml"), {"PATH": path}
+
+
+def snakemake(folder, *words, ok=True):
+    """Run Snakemake in a folder; return its output."""
+    return _output(folder, *command(*words), ok)
+
+
+def start(folder, *words):
+    """Start Snakemake in a process group of its own; return the process and its log."""
+    words, environment = command(*words)
+    log = folder / "snakemake.log"
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            words,
+            cwd=folder,
+            env=_environment() | environment,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    return process, log
+
+
+def python(folder, script):
+    """Run a script with the code of a folder; return its output."""
+    return _output(folder, (sys.executable, "-c", script), {}, True)
+
+
+def _environment():
+    return {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
 
 
 def step(folder, *words, ok=True):
@@ -41,11 +70,10 @@ def step(folder, *words, ok=True):
 
 
 def _output(folder, words, environment, ok):
-    inherited = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     done = subprocess.run(
         words,
         cwd=folder,
-        env=inherited | environment,
+        env=_environment() | environment,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -64,4 +92,5 @@ def records(folder):
 
 
 def same_but_time(one, two):
-    return all(one[k] == two[k] for k in one.keys() | two.keys() if k not in ("seconds", "written"))
+    times = ("seconds", "written", "sha256")
+    return all(one[k] == two[k] for k in one.keys() | two.keys() if k not in times)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from analysis.figures import style
@@ -27,6 +27,7 @@ def provenance(results: Results) -> list[tuple[str, str]]:
         ("Code, training", counts(record["code"]["train"] for record in records)),
         ("Code, evaluation", counts(record["code"]["evaluate"] for record in records)),
         ("Device", counts(record["device"] for record in records)),
+        ("Processor", counts(processor(record) for record in records)),
         ("Training and evaluation", f"{seconds / 60:.1f} minutes in total, one thread per run"),
         ("Written", f"{min(written)} to {max(written)}"),
     ]
@@ -35,6 +36,29 @@ def provenance(results: Results) -> list[tuple[str, str]]:
         (package, counts(record["versions"].get(package) for record in records))
         for package in packages
     ]
+
+
+def failures(records: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """Return the loss and the reason of the failed runs, with their numbers of runs."""
+    return Counter(f"{r['key']['loss']}: {r['reason']}" for r in records if r["status"] == "failed")
+
+
+def mixed(records: Sequence[dict[str, Any]]) -> int:
+    """Return the number of cells with runs of different devices or instruction sets."""
+    cells: dict[tuple, set] = {}
+    for record in records:
+        if record["status"] != "failed":
+            cell = tuple(record["key"][name] for name in ("dataset", "stress", "seed"))
+            machine = record.get("machine", {})
+            kind = record["device"], machine.get("arch"), machine.get("capability")
+            cells.setdefault(cell, set()).add(kind)
+    return sum(len(machines) > 1 for machines in cells.values())
+
+
+def processor(record: dict[str, Any]) -> str:
+    """Return the processor of a run and its instruction set."""
+    machine = record.get("machine")
+    return f"{machine['cpu']} ({machine['capability']})" if machine else "unknown"
 
 
 def axes(study: Study) -> list[tuple[str, str]]:

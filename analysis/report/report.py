@@ -17,11 +17,12 @@ from analysis.claims import REFERENCE
 from analysis.figures import style
 from analysis.report import tables
 from analysis.report.pages import pages
-from analysis.report.provenance import axes, provenance
+from analysis.report.provenance import axes, failures, mixed, provenance
 from analysis.scores import metrics
 from experiments.files import write_whole
 from experiments.layout import CAPTIONS, CONTACT, FIGURES, REPORT
-from experiments.runs.table import COLUMNS, columns
+from experiments.runs.table import COLUMNS, columns, refuse_invalid
+from experiments.runs.validity import validity
 
 if TYPE_CHECKING:
     from analysis.results import Results
@@ -36,7 +37,9 @@ SHEET_WIDTH = 1600
 
 
 def run(results: Results) -> None:
-    """Write ``report.html``."""
+    """Write ``report.html``; InvalidRuns if a run is not valid."""
+    workspace = results.study.workspace
+    refuse_invalid({run: validity(workspace, run) for run in results.study.runs})
     path = results.study.file(REPORT)
     write_whole(path, render(results))
     log.info("report: %s", path)
@@ -63,6 +66,8 @@ def render(results: Results) -> str:
         meanings=stresses.COLUMNS,
         contact=embedded_sheets(results),
         provenance=provenance(results),
+        failures=failures(results.records),
+        mixed=mixed(results.records),
         columns={c: COLUMNS.get(c, "axis of the training grid") for c in columns(study.axes)},
         undefined=int(metrics.scores(results.table)["score_dice"].isna().sum()),
         config=json.dumps(study.config, indent=1),

@@ -22,7 +22,7 @@ from experiments.errors import ConfigError
 from experiments.layout import FOREGROUND
 from experiments.plan.knobs import KNOBS, Knob
 from experiments.plan.losses import loss_specs
-from experiments.plan.values import numbers, to_flag, to_name, to_number, to_whole, unique
+from experiments.plan.values import numbers, to_flag, to_label, to_name, to_number, to_whole, unique
 
 
 def number(**bounds: float) -> Any:
@@ -33,7 +33,7 @@ def number(**bounds: float) -> Any:
         if isinstance(value, bool):
             raise ValueError(f"{value!r} is not allowed; allowed: a number")
         within(value)
-        return value
+        return int(value) if value == int(value) and abs(value) < 2**53 else value
 
     return Annotated[float, Field(allow_inf_nan=False, **bounds), WrapValidator(check)]
 
@@ -44,6 +44,7 @@ def whole(**bounds: int) -> Any:
 
 
 Name = Annotated[str, BeforeValidator(to_name)]
+Label = Annotated[str, BeforeValidator(to_label)]
 Text = Annotated[str, Field(min_length=1)]
 Count = whole(ge=1)
 Flag = Annotated[bool, BeforeValidator(to_flag)]
@@ -112,8 +113,12 @@ NAME_WITH_OPTIONS = {"type": ["string", "object"], "required": ["name"]}
 class Training(Settings):
     """How a model is trained: the same for every loss. A list of values makes a field an axis."""
 
-    steps: Count = Field(160, title="Training steps", description="number of batches")
-    batch_size: Count = Field(4, title="Batch size", description="images of a batch")
+    steps: whole(ge=1, le=10**9) = Field(
+        160, title="Training steps", description="number of batches"
+    )
+    batch_size: whole(ge=1, le=2**16) = Field(
+        4, title="Batch size", description="images of a batch"
+    )
     learning_rate: number(gt=0) = Field(
         1e-3,
         title="Learning rate",
@@ -201,7 +206,7 @@ def _knob(knob: Knob) -> Any:
     """Return the type of a knob's values."""
     words = Literal[knob.choices] if knob.choices else None
     if knob.low is None:
-        return words or (Text | None)
+        return words or (Name | None)
     bounds = {
         "gt" if knob.open_low else "ge": knob.low,
         "lt" if knob.open_high else "le": knob.high,
@@ -234,7 +239,8 @@ def class_ids(value: Any) -> dict[str, tuple[int, ...] | str]:
         setting = "" if one_class else f".{name}"
         try:
             to_name(name)
-            classes[name] = ids if isinstance(ids, str) and not one_class else _ids(ids)
+            target = isinstance(ids, str) and not one_class
+            classes[name] = to_name(ids) if target else _ids(ids)
         except ValueError as error:
             problems.append(f"{setting}: {error}")
             continue
@@ -262,18 +268,18 @@ def _ids(value: Any) -> tuple[int, ...]:
 class DatasetSettings(Settings):
     """A dataset: images made by the suite, a public dataset, or a prepared folder."""
 
-    source: Text | None = None
+    source: Name | None = None
     folder: Text | None = None
-    target: Text | None = None
+    target: Name | None = None
     classes: Annotated[
         dict[str, Any],
         BeforeValidator(class_ids),
         WithJsonSchema({"type": ["object", "array"]}),
     ] = {}
     ignore: whole(ge=0, le=255) | None = None
-    train: Count = 96
-    val: Count = 32
-    test: Count = 64
+    train: whole(ge=1, le=10**6) = 96
+    val: whole(ge=1, le=10**6) = 32
+    test: whole(ge=1, le=10**6) = 64
 
 
 class ExperimentSettings(Settings):
@@ -282,17 +288,29 @@ class ExperimentSettings(Settings):
     knob: Literal[*KNOBS, *(f for f in Training.model_fields if f != "learning_rate")] | None = None
     values: list[Any] | dict[str, list[Any]] | None = None
     hold: LevelSettings | None = None
-    levels: dict[str, LevelSettings | None] | None = None
+    levels: dict[Label, LevelSettings | None] | None = None
+
+
+SEEDS = 10_000
+"""Number of seeds, at most."""
 
 
 def seed_list(value: Any) -> Any:
     """Read ``4`` as the seeds 0 to 3."""
     value = to_number(value)
-    if not isinstance(value, int | list) or isinstance(value, bool) or value == 0:
+    number = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= SEEDS
+    if not number and not isinstance(value, list):
         raise ValueError(
-            f"{value!r} is not allowed; allowed: a number of seeds, or a list of seeds"
+            f"{value!r} is not allowed; allowed: at most {SEEDS} seeds, or a list of seeds"
         )
     return list(range(value)) if isinstance(value, int) else value
+
+
+class Timeout(Settings):
+    """Seconds after which a run is stopped: of one training step, and of the whole run."""
+
+    step: number(gt=0) = 600
+    run: number(gt=0) = 86400
 
 
 REQUIRED = ("study", "datasets", "losses", "experiments", "seeds")
@@ -324,13 +342,18 @@ class Config(Settings):
         ]
         | None
     ) = None
-    image_size: whole(ge=16, multiple_of=8) = 64
+    image_size: whole(ge=16, le=8192, multiple_of=8) = 64
     training: TrainingGrid = TrainingGrid()
     models: dict[Name, TrainingPart] = {}
-    keep: Annotated[list[Literal["predictions", "weights"]], BeforeValidator(unique)] = []
+    keep: Annotated[list[Literal["data", "predictions", "weights"]], BeforeValidator(unique)] = [
+        "data"
+    ]
     mirror: Text | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     job_per: Literal["dataset", "loss", "seed"] = "dataset"
+    runs_per_job: Count | None = None
+    timeout: Timeout = Timeout()
+    checkpoint: number(gt=0) = 120
 
     model_config = ConfigDict(
         extra="forbid",

@@ -1,13 +1,16 @@
 """Datasets of a study: where the images are, and which masks are the target."""
 
+import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from experiments.datasets import DATASETS
 from experiments.errors import ConfigError
 from experiments.layout import (
     DESCRIPTION,
+    FETCHED,
     FOREGROUND,
     IMAGES,
     INSTANCES,
@@ -49,6 +52,12 @@ class Dataset:
     def controlled(self) -> bool:
         """Whether the suite makes the images."""
         return self.source == CONTROLLED
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The settings as plain data, without the place of the files."""
+        settings = asdict(self) | {"classes": [list(pair) for pair in self.classes]}
+        return {k: v for k, v in settings.items() if k not in ("name", "folder", "fetched")}
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -112,12 +121,39 @@ class Dataset:
         Of a fetched dataset only files that changed after the download are part of it, so that
         it is the same before and after the download.
         """
-        described = Path(self.folder or "", DESCRIPTION)
-        since = described.stat().st_mtime_ns if self.fetched and described.exists() else 0
-        files = [(str(p), p.stat()) for p in self.input_files(observers)]
-        return fingerprint(
-            [(name, s.st_size, s.st_mtime_ns) for name, s in files if s.st_mtime_ns > since]
-        )
+        if not self.on_disk:
+            return fingerprint([])
+        fetched = fetched_state(Path(self.folder)) if self.fetched else {}
+        files = {
+            str(path.relative_to(self.folder)): stat(path) for path in self.input_files(observers)
+        }
+        return fingerprint([(n, s) for n, s in files.items() if fetched.get(n) != s])
+
+
+def stat(path: Path) -> list[int]:
+    """Return the size, mtime and ctime (ns) of a file.
+
+    No program can set a file's ctime, so a change is seen even if the mtime stays.
+    """
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+
+def stats(folder: Path) -> dict[str, list[int]]:
+    """Return name -> `stat` of every file of a folder; hidden files are left out."""
+    return {
+        str(path.relative_to(folder)): stat(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.startswith(".")
+    }
+
+
+def fetched_state(folder: Path) -> dict[str, list[int]]:
+    """Return the `stats` of a fetched folder right after its download; empty if unknown."""
+    try:
+        return json.loads((folder / FETCHED).read_text())
+    except (OSError, ValueError):
+        return {}
 
 
 def resolve(name: str, settings: DatasetSettings | None, mirror: str | None) -> Dataset:

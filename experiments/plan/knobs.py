@@ -91,7 +91,7 @@ KNOBS = {
         1,
         generated_only=True,
     ),
-    "blur": Knob(0.0, "images", "sigma (px) of a Gaussian blur", "Image blur, sigma (px)", 0),
+    "blur": Knob(0.0, "images", "sigma (px) of a Gaussian blur", "Image blur, sigma (px)", 0, 256),
     "image_noise": Knob(
         0.0, "images", "sd of added noise (white is 1)", "Image noise, sd (white is 1)", 0, 1
     ),
@@ -107,7 +107,9 @@ KNOBS = {
         1,
         open_high=True,
     ),
-    "invented": Knob(0.0, "labels", "false objects per true one", "False objects per true one", 0),
+    "invented": Knob(
+        0.0, "labels", "false objects per true one", "False objects per true one", 0, 1000
+    ),
     "overdraw": Knob(
         0.0,
         "labels",
@@ -117,9 +119,9 @@ KNOBS = {
         32,
     ),
     "shift": Knob(
-        0.0, "labels", "px that a mask as a whole is moved", "Shift of training masks (px)", 0
+        0.0, "labels", "px that a mask as a whole is moved", "Shift of training masks (px)", 0, 1024
     ),
-    "jitter": Knob(0.0, "labels", "sd (px) of the boundary", "Label jitter, sd (px)", 0),
+    "jitter": Knob(0.0, "labels", "sd (px) of the boundary", "Label jitter, sd (px)", 0, 1024),
     "flips": Knob(
         0.0,
         "labels",

@@ -17,6 +17,7 @@ from experiments.plan.config import (
     LevelSettings,
     Optimizer,
     Schedule,
+    Timeout,
     Training,
     TrainingPart,
 )
@@ -86,6 +87,8 @@ def _fields_at(location: tuple) -> Iterable[str]:
             model = ExperimentSettings
         case ["experiments", *_]:
             model = LevelSettings
+        case ["timeout"]:
+            model = Timeout
         case ["models", _]:
             model = TrainingPart
         case [*_, "optimizer"]:

@@ -7,13 +7,13 @@ training fields, at a point of an experiment; a **setting** is a point of the tr
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from experiments.errors import ConfigError
-from experiments.layout import CONFIG, DESCRIPTION, RECORD, REPORT, RUNS, STRESSES, VERDICTS
+from experiments.layout import CONFIG, RECORD
 from experiments.plan import dataset as datasets
 from experiments.plan import levels
 from experiments.plan import training as grids
@@ -24,86 +24,10 @@ from experiments.plan.labels import label_of
 from experiments.plan.levels import Experiment, Level
 from experiments.plan.losses import custom_modules
 from experiments.plan.reading import read
+from experiments.plan.runs import Job, RunSpec, Workspace, cell_folder
 from experiments.plan.seeds import fingerprint
 from experiments.plan.training import Setting
 from losses import LOSSES
-
-
-@dataclass(frozen=True)
-class RunSpec:
-    """One model to train: everything that its numbers depend on.
-
-    setting: the labels of its training settings; they name it and change no number.
-    """
-
-    dataset: str
-    stress: Stress
-    loss: str
-    loss_spec: dict[str, Any] = field(hash=False)
-    seed: int
-    training: Training = field(hash=False)
-    setting: Setting = field(compare=False)
-
-    @property
-    def learning_rate(self) -> float:
-        """The learning rate of the optimizer."""
-        return self.training.learning_rate
-
-    @property
-    def path(self) -> str:
-        """The run's folder below the study's folder."""
-        setting = f"_{self.setting.name}" if self.setting.name else ""
-        return (
-            f"runs/{self.dataset}/{self.stress.name}/{self.loss}"
-            f"/lr-{self.learning_rate:g}{setting}/seed-{self.seed}"
-        )
-
-    @property
-    def key(self) -> dict[str, Any]:
-        """The axes of a run with its values. Tables and selections derive from it."""
-        return {
-            "dataset": self.dataset,
-            "stress": self.stress.name,
-            "loss": self.loss,
-            "learning_rate": self.learning_rate,
-            **self.setting.labels,
-            "seed": self.seed,
-        }
-
-    @property
-    def cell(self) -> tuple[str, str, int]:
-        """Dataset, stress and seed: data, order and initial weights depend on nothing else."""
-        return (self.dataset, self.stress.name, self.seed)
-
-    @cached_property
-    def description(self) -> dict[str, Any]:
-        """The run's configuration as plain data."""
-        return {
-            "dataset": self.dataset,
-            "stress": dict(self.stress),
-            "loss": self.loss,
-            "loss_spec": self.loss_spec,
-            "seed": self.seed,
-            "training": self.training.model_dump(),
-        }
-
-    @property
-    def fingerprint(self) -> str:
-        """Fingerprint of the run's configuration."""
-        return fingerprint(self.description)
-
-
-@dataclass(frozen=True)
-class Job:
-    """Runs that one job of the workflow trains."""
-
-    name: str
-    runs: tuple[RunSpec, ...]
-
-    @property
-    def fingerprint(self) -> str:
-        """Fingerprint of the configuration of all its runs."""
-        return fingerprint([run.fingerprint for run in self.runs])
 
 
 class Study:
@@ -121,7 +45,9 @@ class Study:
         points = self._resolve(checked, problems)
         self.name, self.losses, self.seeds = checked.study, checked.losses, checked.seeds
         self.image_size, self.device = checked.image_size, checked.device
-        self.mirror, self.job_per = checked.mirror, checked.job_per
+        self.mirror = checked.mirror
+        self.job_per, self.runs_per_job = checked.job_per, checked.runs_per_job
+        self.timeout, self.checkpoint = checked.timeout, checked.checkpoint
         self.keep = tuple(checked.keep)
         self.folder = folder or f"results/{self.name}"
         self.rates = sorted(grids.rates(checked.training))
@@ -172,7 +98,13 @@ class Study:
             raise ConfigError(
                 f"{path}: there is no such file; allowed: the folder of a study, results/NAME"
             )
-        return cls(json.loads(path.read_text()), str(folder).rstrip("/"))
+        try:
+            config = json.loads(path.read_text())
+        except ValueError as error:
+            raise ConfigError(f"{path}: cannot be read as JSON: {error}") from None
+        if not isinstance(config, dict):
+            raise ConfigError(f"{path}: {config!r} is not allowed; allowed: a configuration")
+        return cls(config, str(folder).rstrip("/"))
 
     def file(self, name: str) -> Path:
         """Return a file of the study's folder; `experiments.layout` has the names."""
@@ -224,7 +156,15 @@ class Study:
 
     def data_folder(self, dataset: str, stress: str, seed: int) -> str:
         """Return the folder of the stressed dataset of a cell."""
-        return f"{self.folder}/data/{dataset}/{stress}/seed-{seed}"
+        return self.workspace.data_folder(dataset, stress, seed)
+
+    def cells(self, dataset: str) -> list[str]:
+        """Return the stressed folders of a dataset, relative to the study's folder."""
+        return [
+            cell_folder(dataset, stress, seed)
+            for stress in self.stresses(dataset)
+            for seed in self.seeds
+        ]
 
     def stresses(self, dataset: str) -> dict[str, Stress]:
         """Return the stresses of a dataset by name, each once."""
@@ -238,14 +178,6 @@ class Study:
         """Return the targets whose masks are training labels in some stress of a dataset."""
         stresses = self.stresses(dataset).values()
         return sorted({stress["observer"] for stress in stresses if "observer" in stress})
-
-    def stressed(self, dataset: str) -> list[str]:
-        """Return the descriptions of a dataset's stressed folders."""
-        return [
-            f"{self.data_folder(dataset, stress, seed)}/{DESCRIPTION}"
-            for stress in self.stresses(dataset)
-            for seed in self.seeds
-        ]
 
     @property
     def fetched(self) -> list[str]:
@@ -268,10 +200,15 @@ class Study:
         return sorted({len(dataset.class_names) for dataset in self.datasets.values()})
 
     @property
+    def custom_modules(self) -> set[str]:
+        """Modules of the custom losses."""
+        return set().union(*map(custom_modules, self.losses.values()))
+
+    @property
     def loss_modules(self) -> list[str]:
         """Modules of the suite's losses and of the custom ones."""
         suite = {entry.path.partition(":")[0] for entry in LOSSES.values()}
-        return sorted(suite.union(*map(custom_modules, self.losses.values())))
+        return sorted(suite | self.custom_modules)
 
     # Runs
 
@@ -279,14 +216,17 @@ class Study:
     def runs(self) -> list[RunSpec]:
         """Every run of the study, once; the losses of a cell follow each other."""
         runs = {}
-        for dataset in self.datasets:
-            for seed in self.seeds:
-                for stress, setting in self._cells(dataset):
-                    for loss, spec in self.losses.items():
-                        for rate in self.rates:
-                            training = setting.training.model_copy(update={"learning_rate": rate})
-                            run = RunSpec(dataset, stress, loss, spec, seed, training, setting)
-                            runs[run.path] = run
+        for dataset, settings in self.datasets.items():
+            data = settings.description | {"image_size": self.image_size}
+            for seed, (stress, setting) in product(self.seeds, self._cells(dataset)):
+                for (loss, spec), rate in product(self.losses.items(), self.rates):
+                    training = setting.training.model_copy(update={"learning_rate": rate})
+                    run = RunSpec(dataset, stress, loss, spec, seed, training, data, setting)
+                    if runs.setdefault(run.path, run).fingerprint != run.fingerprint:
+                        raise ConfigError(
+                            f"two runs have the folder {run.path!r}; allowed: training settings "
+                            "with different labels (give them names under 'models')"
+                        )
         return list(runs.values())
 
     def _cells(self, dataset: str) -> list[tuple[Stress, Setting]]:
@@ -301,28 +241,36 @@ class Study:
 
     @cached_property
     def jobs(self) -> dict[str, Job]:
-        """The runs by job: those of a dataset, or of one loss or seed of it (`job_per`)."""
+        """The runs by job: those of a dataset, or of one loss or seed of it (`job_per`).
+
+        `runs_per_job` splits each of them further, in the order of the runs.
+        """
         groups: dict[str, list[RunSpec]] = {}
         for run in self.runs:
             parts = {"dataset": "", "loss": f"_{run.loss}", "seed": f"_seed-{run.seed}"}
             groups.setdefault(f"{run.dataset}{parts[self.job_per]}", []).append(run)
-        return {name: Job(name, tuple(runs)) for name, runs in groups.items()}
+        jobs = {}
+        for name, runs in groups.items():
+            size = self.runs_per_job or len(runs)
+            for i in range(0, len(runs), size):
+                part = f"{name}_part-{i // size + 1}" if size < len(runs) else name
+                jobs[part] = Job(part, runs[0].dataset, tuple(runs[i : i + size]))
+        return jobs
+
+    @cached_property
+    def workspace(self) -> Workspace:
+        """Where and how the study's runs are trained."""
+        return Workspace(self.folder, self.device, self.keep, self.checkpoint, self.json)
 
     def run_folder(self, run: RunSpec) -> Path:
         """Return the folder of a run's files."""
-        return Path(self.folder, run.path)
+        return self.workspace.run_folder(run)
 
     def record(self, run: RunSpec) -> str:
         """Return the path of a run's record."""
         return f"{self.folder}/{run.path}/{RECORD}"
 
-    @property
-    def outputs(self) -> list[str]:
-        """The files that a study ends in, with every record, so that a missing one is remade."""
-        ends = [str(self.file(name)) for name in (RUNS, STRESSES, VERDICTS, REPORT)]
-        return ends + [self.record(run) for run in self.runs]
-
-    # Fingerprints: a job runs again when they change
+    # Fingerprints: a step runs again when they change
 
     @property
     def json(self) -> str:

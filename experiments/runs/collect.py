@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from experiments.files import write_whole
 from experiments.layout import RECORDS, RUNS
+from experiments.origin import datasets
+from experiments.plan.stamps import Stamps
 from experiments.runs import table
 
 if TYPE_CHECKING:
@@ -14,7 +16,18 @@ if TYPE_CHECKING:
 
 
 def run(study: Study) -> None:
-    """Write the study's table and records; RecordError names the first invalid record."""
-    rows, records = table.collect(study)
+    """Write the study's table and records, and the sources of its datasets.
+
+    InvalidRuns names runs that are not valid. The next call of the workflow trains them.
+    """
+    try:
+        rows, records = table.collect(study)
+    except table.InvalidRuns as error:
+        stamps = Stamps(study).train
+        for name, job in study.jobs.items():
+            if not error.runs.keys().isdisjoint(job.runs):
+                stamps[name].remove()
+        raise
     write_whole(study.file(RUNS), rows.to_csv(index=False))
     write_whole(study.file(RECORDS), json.dumps(records, indent=1, sort_keys=True) + "\n")
+    datasets.write(study)

@@ -55,7 +55,7 @@ def control(study: Study) -> pd.DataFrame:
 
 
 def _rows(study: Study, dataset: str, stress: str, seed: int) -> list[dict[str, Any]]:
-    test = truths(prepared.read(study.data_folder(dataset, stress, seed)))
+    test = truths(prepared.read_cell(study.data_folder(dataset, stress, seed)))
     masks = np.stack([[truth.mask for truth in of_class] for of_class in test.values()], axis=1)
     rng = np.random.default_rng(stable_seed("controls", dataset, stress, seed))
     key = {"dataset": dataset, "stress": stress, "seed": seed, "status": "ok"}

@@ -3,147 +3,162 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import os
-import sys
 import time
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from enum import Enum
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.data import prepared
+from experiments import locks
 from experiments.errors import ConfigError
-from experiments.layout import PREDICTIONS, WEIGHTS
-from experiments.runs import predictions, provenance
-from experiments.runs.fit import resolve_device
-from experiments.runs.records import RecordError, read_record
-from experiments.runs.run import evaluate_kept, title, train
+from experiments.layout import RUN_LOCK
+from experiments.plan.losses import custom_modules
+from experiments.runs import provenance, worker, workers
+from experiments.runs.validity import State, validity
 from losses import nearest
 
 if TYPE_CHECKING:
-    from experiments.plan.study import RunSpec, Study
+    from experiments.plan.runs import RunSpec
+    from experiments.plan.study import Study
 
 log = logging.getLogger("dicebench")
 
-KEPT = {"predictions": PREDICTIONS, "weights": WEIGHTS}
-"""Words of the setting `keep`, and their files."""
+PATIENCE = 2.0
+"""Seconds between two looks at a run that another process trains."""
 
 
-class Validity(Enum):
-    """State of a run: valid, or the work that makes it valid."""
-
-    VALID = "valid"
-    EVALUATE = "evaluate"
-    TRAIN = "train"
+class Unfinished(ValueError):
+    """Runs could not be trained for a reason that is not their own."""
 
 
-def run(study: Study, name: str | None = None, jobs: int = 1) -> None:
-    """Train the runs of job `name` that are not valid, `jobs` runs at a time."""
+def run(study: Study, name: str | None = None, jobs: int = 1) -> list[str]:
+    """Train the runs of job `name` that are not valid, `jobs` runs at a time.
+
+    Returns the runs that failed: the next call tries them again. Raises Unfinished if some runs
+    could not be trained.
+    """
     if name not in study.jobs:
         raise ConfigError(
             f"unknown job {name!r}{nearest(name, study.jobs)}; allowed: {', '.join(study.jobs)}"
         )
-    train_all(study, study.jobs[name].runs, jobs)
+    return train_all(study, study.jobs[name].runs, jobs).failed
 
 
-def validity(study: Study, run: RunSpec) -> Validity:
-    """Return whether a run is valid, by its record: whole, of this configuration, data and code.
+def train_all(study: Study, runs: Sequence[RunSpec], jobs: int) -> Training:
+    """Train or evaluate the runs that are not valid, `jobs` at a time.
 
-    If only the code of the evaluation differs, stored predictions are evaluated without training.
+    Raises Unfinished if some could not be trained.
     """
-    folder = study.run_folder(run)
-    try:
-        record = read_record(folder)
-    except RecordError:
-        return Validity.TRAIN
-    code = provenance.code(run.loss_spec)
-    if (
-        record["fingerprint"] != run.fingerprint
-        or record["status"] == "failed"
-        or record.get("data") != prepared.content(study.data_folder(*run.cell))
-        or record["code"]["train"] != code["train"]
-    ):
-        return Validity.TRAIN
-    if record["status"] == "diverged":
-        return Validity.VALID  # there is nothing to evaluate or to keep
-    if not {KEPT[word] for word in study.keep} <= record["files"].keys():
-        return Validity.TRAIN
-    if record["code"]["evaluate"] == code["evaluate"]:
-        return Validity.VALID
-    return Validity.EVALUATE if _readable(folder / PREDICTIONS) else Validity.TRAIN
+    training = Training(study, runs)
+    training.run(jobs)
+    return training
 
 
-def _readable(path: Path) -> bool:
-    """Return whether stored predictions exist and were made for the present thresholds."""
-    try:
-        predictions.load(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return False
-    return True
+class Training:
+    """The work of making runs valid.
 
+    done: number of runs that were trained or evaluated. failed: their paths. stopped: path ->
+    reason of the runs that could not be trained.
+    """
 
-def train_all(study: Study, runs: Sequence[RunSpec], jobs: int) -> int:
-    """Train or evaluate the runs that are not valid, `jobs` at a time; return their number."""
-    pending = {}
-    for run in runs:
-        state = validity(study, run)
-        if state is Validity.VALID:
-            os.utime(study.record(run))  # up to date for Snakemake
-        else:
-            pending[run.path] = run, (train if state is Validity.TRAIN else evaluate_kept)
-    if len(pending) < len(runs):
-        log.info("%d of %d runs are valid", len(runs) - len(pending), len(runs))
-    if not pending:
-        return 0
-    # Read the code now, before anyone edits it; workers inherit the fingerprints.
-    provenance.origin(resolve_device(study.device))
-    for run, _ in pending.values():
-        provenance.code(run.loss_spec)
-    progress = Progress(study, pending)
-    jobs = min(jobs, len(pending))
-    training = sum(work is train for _, work in pending.values())
-    log.info(
-        "%d runs to train, %d to evaluate, %d at a time", training, len(pending) - training, jobs
-    )
-    if jobs == 1:
-        for run, work in pending.values():
-            progress.finish(run, work(study, run))
-        return len(pending)
-    # A forked worker starts with all imports done.
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with ProcessPoolExecutor(jobs, context) as pool:
-        waiting = {pool.submit(work, study, run): run for run, work in pending.values()}
-        for future in as_completed(waiting):
-            progress.finish(waiting[future], future.result())
-    return len(pending)
+    def __init__(self, study: Study, runs: Sequence[RunSpec]) -> None:
+        self.study = study
+        self.code = {run.path: provenance.code(run.loss_spec) for run in runs}
+        found = {run: validity(study.workspace, run) for run in runs}
+        self.pending = {run.path: run for run, v in found.items() if v.state is not State.VALID}
+        self.progress = Progress(study, self.pending)
+        self.done, self.failed, self.stopped = 0, [], {}
+        states = [validity.state for validity in found.values()]
+        log.info(
+            "%d runs are valid, %d to train, %d to evaluate",
+            states.count(State.VALID),
+            states.count(State.TRAIN) + states.count(State.FAILED),
+            states.count(State.EVALUATE),
+        )
+
+    def run(self, jobs: int) -> None:
+        """Work through the runs, `jobs` at a time."""
+        limits = self.study.timeout.step, self.study.timeout.run
+        if self.pending:
+            with workers.Pool(min(jobs, len(self.pending)), worker.PRELOAD, *limits) as pool:
+                for path in self.pending:
+                    pool.submit(self._task(path))
+                for outcome in pool:
+                    if again := self._take(outcome):
+                        pool.submit(again)
+        if self.failed:
+            log.warning("%d runs failed; the next call tries them again", len(self.failed))
+        if self.stopped:
+            reasons = "\n".join(f"  {path}: {text}" for path, text in self.stopped.items())
+            raise Unfinished(
+                f"{len(self.stopped)} runs are not trained; run the same command again:\n{reasons}"
+            )
+
+    def _task(self, path: str, patience: float = 0) -> workers.Task:
+        run = self.pending[path]
+        args = self.study.workspace, run, self.code[path], patience
+        return workers.Task(path, worker.work, args, alone=bool(custom_modules(run.loss_spec)))
+
+    def _take(self, outcome: workers.Outcome) -> workers.Task | None:
+        """Take the outcome of a run; return the task if it is to be tried again."""
+        path, run = outcome.key, self.pending[outcome.key]
+        result = outcome.value if outcome.died is None else self._died(run, outcome.died)
+        if "busy" in result:
+            self.progress.wait(run, result["busy"])
+            return self._task(path, PATIENCE)
+        if "stop" in result:
+            self.stopped[path] = result["stop"]
+            log.error("%s is not trained: %s", worker.title(run), result["stop"])
+            return None
+        self.done += 1
+        if result["status"] == "failed":
+            self.failed.append(path)
+        self.progress.finish(run, result)
+        return None
+
+    def _died(self, run: RunSpec, reason: str) -> dict[str, Any]:
+        """Record that the worker of a run died; return the result."""
+        folder = self.study.run_folder(run)
+        try:
+            with locks.lock(folder / RUN_LOCK):
+                return worker.record_death(self.study.workspace, run, reason)
+        except locks.Busy as busy:
+            return {"stop": f"{reason}; {busy.holder} holds its lock"}
 
 
 class Progress:
     """Number of the study's runs that are done, and the time left at the present pace."""
 
-    def __init__(self, study: Study, pending: dict[str, Any]) -> None:
+    def __init__(self, study: Study, pending: Collection[str]) -> None:
         others = [run for run in study.runs if run.path not in pending]
         self.total = len(study.runs)
         self.done = sum(Path(study.record(run)).exists() for run in others)
         self.began, self.finished = time.monotonic(), 0
+        self.waiting: set[str] = set()
 
-    def finish(self, run: RunSpec, record: dict[str, Any]) -> None:
+    def finish(self, run: RunSpec, result: dict[str, Any]) -> None:
         """Count a run and log its result."""
         self.done, self.finished = self.done + 1, self.finished + 1
         pace = (time.monotonic() - self.began) / self.finished
         left = pace * (self.total - self.done)
-        curve = record.get("curve") or [{}]
+        curve = result.get("curve") or [{}]
         last = curve[-1]
+        scores = (
+            f", loss {last['loss']:.4f}, validation Dice {last['val_dice']:.3f}" if last else ""
+        )
         log.info(
             "[%*d/%d] %s: %s%s, %.1f s; about %s left",
             len(str(self.total)),
             self.done,
             self.total,
-            title(run),
-            record["status"],
-            f", loss {last['loss']:.4f}, validation Dice {last['val_dice']:.3f}" if last else "",
-            sum(record["seconds"].values()),
+            worker.title(run),
+            result["status"],
+            f" ({result['reason']})" if result.get("reason") else scores,
+            sum(result["seconds"].values()),
             f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s",
         )
+
+    def wait(self, run: RunSpec, holder: str) -> None:
+        """Log once that another process trains a run."""
+        if run.path not in self.waiting:
+            self.waiting.add(run.path)
+            log.info("%s is trained by %s; waiting", worker.title(run), holder)

@@ -1,39 +1,41 @@
-"""Where a run's numbers come from: code, commit, versions and device."""
+"""Where a run's numbers come from: code, commit, versions and machine. Loads no torch."""
+
+from __future__ import annotations
 
 import hashlib
-import json
-import subprocess
 import sys
+from datetime import UTC, datetime
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
+from experiments.origin.repository import git
+from experiments.plan import versions
+from experiments.plan.dataset import stat
+from experiments.plan.losses import custom_modules
 from experiments.plan.seeds import fingerprint
 from experiments.plan.sources import closure
 from losses import building
 
-PACKAGES = ("torch", "segmentation-models-pytorch", "timm", "albumentations", "numpy", "scipy")
+if TYPE_CHECKING:
+    from experiments.plan.runs import RunSpec
 
 
 def code(loss_spec: dict[str, Any]) -> dict[str, str]:
-    """Return fingerprints of the source that a run's numbers come from.
+    """Return fingerprints of the source that a run's numbers come from, as it is on disk now.
 
     train: everything that training imports, and the loss with its parts. evaluate: everything
     that evaluation imports. A custom loss counts with the project's modules that it imports.
     """
-    return dict(_code(json.dumps(loss_spec, sort_keys=True)))
+    losses = sorted(building.modules(loss_spec))
+    return {
+        "train": _hash("experiments.runs.fit", *losses),
+        "evaluate": _hash("experiments.runs.evaluate"),
+    }
 
 
-@cache
-def _code(loss_spec: str) -> tuple[tuple[str, str], ...]:
-    losses = sorted(building.modules(json.loads(loss_spec)))
-    return (
-        ("train", _hash("experiments.runs.fit", *losses)),
-        ("evaluate", _hash("experiments.runs.evaluate")),
-    )
+_hashes: dict[tuple[str, ...], tuple[dict[Path, list[int]], str]] = {}
+"""Modules and the Python path -> the files imported, their sizes and times, their fingerprint."""
 
 
 def _hash(*modules: str) -> str:
@@ -41,27 +43,56 @@ def _hash(*modules: str) -> str:
 
     Without the table of the losses' names: a run's loss counts with its module.
     """
-    files = closure(*modules)
-    files.pop("losses.registry", None)
-    return fingerprint(
-        {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
-    )
+    key = (*modules, *sys.path)
+    files, digest = _hashes.get(key, ({}, ""))
+    if not files or not _unchanged(files):
+        found = closure(*modules)
+        found.pop("losses.registry", None)
+        files = {path: stat(path) for path in found.values()}
+        hashed = {name: hashlib.sha256(path.read_bytes()) for name, path in found.items()}
+        digest = fingerprint({name: sha.hexdigest() for name, sha in hashed.items()})
+        _hashes[key] = files, digest
+    return digest
+
+
+def _unchanged(files: dict[Path, list[int]]) -> bool:
+    try:
+        return all(stat(path) == before for path, before in files.items())
+    except FileNotFoundError:
+        return False
+
+
+def needed_versions(run: RunSpec) -> dict[str, str | None]:
+    """Return the present versions of the packages that a run's numbers depend on."""
+    packages = [*versions.TRAINING, *versions.EVALUATION]
+    if isinstance(run.training.augment, list):
+        packages.append(versions.AUGMENTATION)
+    installed = {name: versions.version(name) for name in packages}
+    return installed | versions.distributions(custom_modules(run.loss_spec))
+
+
+def begin(run: RunSpec) -> dict[str, Any]:
+    """Return the entries of a run's record that are known before the training."""
+    source = origin()
+    return source | {
+        "fingerprint": run.fingerprint,
+        "run": run.description,
+        "code": code(run.loss_spec),
+        "versions": source["versions"] | needed_versions(run),
+    }
+
+
+def now() -> str:
+    """Return the time in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 @cache
-def origin(device: str) -> dict[str, Any]:
-    """Return the commit, versions and device of a record."""
-
-    def git(*words: str) -> str | None:
-        result = subprocess.run(
-            ["git", *words], capture_output=True, text=True, cwd=Path(__file__).parent, check=False
-        )
-        return result.stdout.strip() if result.returncode == 0 else None
-
+def origin() -> dict[str, Any]:
+    """Return the commit and the versions of a record."""
     status = git("status", "--porcelain")
     return {
         "commit": git("rev-parse", "HEAD"),
         "dirty": None if status is None else bool(status),
-        "versions": {"python": sys.version.split()[0], **{p: version(p) for p in PACKAGES}},
-        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "versions": versions.versions(*versions.PACKAGES),
     }

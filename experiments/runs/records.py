@@ -2,8 +2,8 @@
 
 A run's folder holds ``counts.csv`` (pixel and object counts per test image, class and threshold),
 ``probabilities.png`` (of EXAMPLES test images, 8 bit), the files that `keep` names, and, written
-last, ``run.json``: status, configuration, provenance, and the hashes of all other files. Scores
-are not stored.
+last, ``run.json``: status, configuration, provenance, the hashes of all other files, and its own
+hash. Scores are not stored.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pandas as pd
 from experiments.files import write_whole
 from experiments.layout import COUNTS_FILE, EXAMPLES_FILE, PREDICTIONS, RECORD, WEIGHTS
 
-FORMAT = 4
+FORMAT = 5
 """Version of the records; a record of another version is not valid."""
 BAND = 2.0
 """Half width in pixels of the band around the true boundary in which `band_*` count."""
@@ -95,13 +95,17 @@ def write_record(
     for name, data in files.items():
         write_whole(folder / name, data)
     record = {"format": FORMAT, **record, "files": {n: sha256(d) for n, d in files.items()}}
-    write_whole(folder / RECORD, json.dumps(record, indent=1, sort_keys=True) + "\n")
+    write_whole(folder / RECORD, _text(record | {"sha256": sha256(_text(record))}))
     for name in {COUNTS_FILE, EXAMPLES_FILE, PREDICTIONS, WEIGHTS} - files.keys():
         (folder / name).unlink(missing_ok=True)
 
 
+def _text(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, indent=1, sort_keys=True) + "\n"
+
+
 def read_record(folder: str | Path, *, files: bool = True) -> dict[str, Any]:
-    """Return a run's record.
+    """Return a run's record after a check of its own hash.
 
     files: also check the hashes of all files. RecordError names the missing or damaged file.
     """
@@ -109,14 +113,17 @@ def read_record(folder: str | Path, *, files: bool = True) -> dict[str, Any]:
     path = folder / RECORD
     try:
         record = json.loads(path.read_text())
+        digest, version = record.pop("sha256", None), record["format"]
     except FileNotFoundError:
         raise RecordError(f"{folder}: no {RECORD}") from None
-    except json.JSONDecodeError as error:
-        raise RecordError(f"{path}: not JSON: {error}") from None
-    if record.get("format") != FORMAT:
-        raise RecordError(f"{path}: format {record.get('format')}, expected {FORMAT}")
-    for name, digest in (record["files"] if files else {}).items():
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise RecordError(f"{path}: damaged: {error}") from None
+    if version != FORMAT:
+        raise RecordError(f"{path}: format {version}, expected {FORMAT}")
+    if digest != sha256(_text(record)):
+        raise RecordError(f"{path}: changed since it was written")
+    for name, expected in (record["files"] if files else {}).items():
         file = folder / name
-        if not file.exists() or sha256(file.read_bytes()) != digest:
+        if not file.is_file() or sha256(file.read_bytes()) != expected:
             raise RecordError(f"{file}: missing, or changed since {RECORD} was written")
     return record

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 import logging
+import platform
 import time
-from datetime import UTC, datetime
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -15,79 +16,138 @@ import torch
 from torch import nn
 
 from experiments.data import prepared
+from experiments.files import DISK_ERRORS
 from experiments.layout import COUNTS_FILE, EXAMPLES_FILE, PREDICTIONS, WEIGHTS
-from experiments.runs import evaluate, pictures, predictions, provenance, records
+from experiments.origin.machine import cpu
+from experiments.runs import evaluate, pictures, predictions, provenance, records, workers
 from experiments.runs.batches import Cell, open_cell
+from experiments.runs.checkpoint import Checkpoint
 from experiments.runs.fit import fit, predict, resolve_device
+from experiments.runs.forking import describe
 from experiments.runs.predictions import Predictions
+from experiments.runs.worker import Stop, title
 
 if TYPE_CHECKING:
-    from experiments.plan.study import RunSpec, Study
+    from experiments.plan.runs import RunSpec, Workspace
 
 log = logging.getLogger("dicebench")
 
 REPORT_EVERY = 20.0
 """Seconds between log lines about a run in progress."""
+IDENTITY = ("fingerprint", "data", "versions", "device", "machine")
+"""Entries of a record that a checkpoint has in common with it; also the training's code."""
 
 
-def train(study: Study, run: RunSpec) -> dict[str, Any]:
+def train(
+    workspace: Workspace, run: RunSpec, check: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
     """Train and evaluate one run; return its record.
 
-    An error of the run is logged and recorded as its status, not raised.
+    An error of the run is logged and recorded as its status, not raised. check: called before the
+    record is written; it may raise Stop. Raises Stop if the data changed, and OSError if the disk
+    is full.
     """
-    device = resolve_device(study.device)
+    device = resolve_device(workspace.device)
     _set_process(device)
-    record = {"fingerprint": run.fingerprint, "run": run.description}
-    files = {}
+    folder, data = workspace.run_folder(run), workspace.data_folder(*run.cell)
+    record = provenance.begin(run) | machine(device)
+    files: dict[str, bytes] = {}
     clock = Clock()
+    cell = _open(data)
+    record["data"] = cell.content
+    identity = {key: record[key] for key in IDENTITY} | {"code": record["code"]["train"]}
+    checkpoint = Checkpoint(folder, identity, workspace.checkpoint)
+    clock.lap("load")
     try:
-        data = study.data_folder(*run.cell)
-        content = prepared.content(data)
-        record |= {"data": content, "code": provenance.code(run.loss_spec)}
-        cell = open_cell(str(data), content)
-        clock.lap("load")
-        fitted = fit(cell, run, device, ProgressLogger(run))
+        workers.beat("train")
+        fitted = fit(cell, run, device, ProgressLogger(run), checkpoint)
+        workers.beat("evaluate")
         clock.lap("train")
         record |= {"status": "ok" if fitted.diverged is None else "diverged", "curve": fitted.curve}
         if fitted.diverged is None:
-            outputs, kept = _keep(study.keep, fitted.model, _predict(fitted.model, cell, device))
+            outputs, kept = _keep(
+                workspace.keep, fitted.model, _predict(fitted.model, cell, device)
+            )
             results, files = _evaluate(outputs, cell)
             record |= results | {"weights": weights_hash(fitted.model)}
             files |= kept
         else:
             record["step"] = fitted.diverged
-    except torch.OutOfMemoryError as error:
-        record |= {"status": "failed", "reason": f"out of memory: {error}"}
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            raise
         log.exception("run %s failed", run.path)
-        record |= {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
+        record |= {"status": "failed", "reason": reason(error)}
     clock.lap("evaluate")
-    record |= provenance.origin(device) | {"written": _now(), "seconds": clock.seconds()}
-    records.write_record(study.run_folder(run), record, files)
+    record |= {"written": provenance.now(), "seconds": clock.seconds()}
+    check()
+    records.write_record(folder, record, files)
+    if record["status"] != "failed":  # else the next try continues from it
+        checkpoint.remove()
     return record
 
 
-def evaluate_kept(study: Study, run: RunSpec) -> dict[str, Any]:
+def evaluate_kept(
+    workspace: Workspace, run: RunSpec, check: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
     """Evaluate the stored predictions of a valid run with the present code; return its record.
 
     The record then has "evaluated": time and commit of this evaluation. ValueError if the
     predictions cannot be used.
     """
-    device = resolve_device(study.device)
-    _set_process(device)
-    folder = study.run_folder(run)
+    _set_process(resolve_device(workspace.device))
+    folder = workspace.run_folder(run)
     record = records.read_record(folder)
     clock = Clock()
     kept = {n: (folder / n).read_bytes() for n in (PREDICTIONS, WEIGHTS) if n in record["files"]}
-    cell = open_cell(str(study.data_folder(*run.cell)), record["data"])
+    cell = _open(workspace.data_folder(*run.cell))
     results, files = _evaluate(predictions.load(kept[PREDICTIONS]), cell)
     clock.lap("evaluate")
-    origin = provenance.origin(device)
+    origin = provenance.origin()
     record |= results | {"code": provenance.code(run.loss_spec)}
-    record["evaluated"] = {"written": _now(), "commit": origin["commit"], "dirty": origin["dirty"]}
+    record["evaluated"] = {
+        "written": provenance.now(),
+        "commit": origin["commit"],
+        "dirty": origin["dirty"],
+    }
     record["seconds"] |= clock.seconds()
+    check()
     records.write_record(folder, record, files | kept)
     return record
+
+
+def _open(folder: str) -> Cell:
+    """Open the cell in a stressed folder; Stop if its files changed since they were written."""
+    try:
+        return open_cell(folder, prepared.content(folder))
+    except (OSError, ValueError, KeyError) as error:
+        raise Stop(f"{error}; the same command prepares the data again") from None
+
+
+def machine(device: str) -> dict[str, Any]:
+    """Return the device and the processor of this process.
+
+    Another instruction set (`capability`) gives other bytes.
+    """
+    return {
+        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "machine": {
+            "arch": platform.machine(),
+            "cpu": cpu(),
+            "capability": torch.backends.cpu.get_cpu_capability(),
+        },
+    }
+
+
+def reason(error: Exception) -> str:
+    """Return the reason of a failure.
+
+    >>> reason(MemoryError("no room"))
+    'out of memory: MemoryError: no room'
+    """
+    text = describe(error)
+    memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return f"out of memory: {text}" if memory or "DefaultCPUAllocator" in text else text
 
 
 def _set_process(device: str) -> None:
@@ -134,22 +194,12 @@ def _evaluate(outputs: Predictions, cell: Cell) -> tuple[dict[str, Any], dict[st
     }
 
 
-def title(run: RunSpec) -> str:
-    """Return a run's name in log lines."""
-    dataset, stress, seed = run.cell
-    return " ".join(filter(None, (dataset, stress, run.loss, run.setting.name, f"seed {seed}")))
-
-
 def weights_hash(model: nn.Module) -> str:
     """Return the SHA-256 of a model's parameters and buffers, in hexadecimal."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 class Clock:
@@ -176,6 +226,7 @@ class ProgressLogger:
 
     def __call__(self, step: int, loss: float) -> None:
         """Take a step and its loss."""
+        workers.beat()
         if time.monotonic() - self.last > REPORT_EVERY:
             self.last = time.monotonic()
             steps = self.run.training.steps

@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 
 from experiments.layout import COUNTS_FILE
-from experiments.runs.records import COUNTS, DISTANCES, SIZE_BINS, RecordError, read_record
+from experiments.runs.records import COUNTS, DISTANCES, SIZE_BINS, RecordError
+from experiments.runs.validity import State, Validity, validity
 
 if TYPE_CHECKING:
-    from experiments.plan.study import RunSpec, Study
+    from experiments.plan.runs import RunSpec
+    from experiments.plan.study import Study
 
 COLUMNS = {
     "dataset": "dataset of the study",
@@ -35,6 +37,8 @@ study come after `learning_rate`: text columns with the labels of the run's sett
 
 NAMED = dict.fromkeys(("image", "class", "threshold"), str)
 """Columns that identify the rows of a run, and their type."""
+SHOWN = 5
+"""Number of invalid runs that a message lists."""
 NUMERIC = [c for c in COUNTS if c not in NAMED]
 
 
@@ -58,20 +62,33 @@ def key_columns(table: pd.DataFrame) -> list[str]:
 def collect(study: Study) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     """Return the study's table and the records of its runs, in the order of the plan.
 
-    Each record gets "key", the run's key. RecordError if a record is missing, damaged or of
-    another configuration.
+    Each record gets "key", the run's key. InvalidRuns if a run is not valid; a failed run is a
+    result.
     """
-    rows, records = [], []
-    for run in study.runs:
-        folder = Path(study.run_folder(run))
-        record = read_record(folder)
-        if record["fingerprint"] != run.fingerprint:
-            raise RecordError(f"{folder}: the record is of another configuration")
-        records.append(record | {"key": run.key})
-        rows.append(_rows(folder, run, record))
+    found = {run: validity(study.workspace, run) for run in study.runs}
+    refuse_invalid(found)
+    records = [found[run].record | {"key": run.key} for run in study.runs]
+    rows = [_rows(study.run_folder(run), run, found[run].record) for run in study.runs]
     table = pd.concat(rows, ignore_index=True).reindex(columns=columns(study.axes))
     table[NUMERIC] = table[NUMERIC].astype("Int64")
     return check_table(table, "collected table"), records
+
+
+def refuse_invalid(found: dict[RunSpec, Validity]) -> None:
+    """Raise InvalidRuns if a run is neither valid nor failed."""
+    usable = State.VALID, State.FAILED
+    if invalid := {run: v.reason for run, v in found.items() if v.state not in usable}:
+        raise InvalidRuns(invalid)
+
+
+class InvalidRuns(RecordError):
+    """Runs that are not valid. runs: each with its reason."""
+
+    def __init__(self, runs: dict[RunSpec, str]) -> None:
+        self.runs = runs
+        lines = [f"  {run.path}: {reason}" for run, reason in list(runs.items())[:SHOWN]]
+        more = [f"  and {len(runs) - SHOWN} more"] if len(runs) > SHOWN else []
+        super().__init__("\n".join([f"{len(runs)} runs are not valid:", *lines, *more]))
 
 
 def _rows(folder: Path, run: RunSpec, record: dict[str, Any]) -> pd.DataFrame:

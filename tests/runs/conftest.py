@@ -5,6 +5,8 @@ import pytest
 
 from experiments.data import prepare
 from experiments.plan.study import Study
+from experiments.runs import provenance, worker
+from experiments.runs.validity import validity
 
 
 @pytest.fixture
@@ -29,6 +31,18 @@ def everything_but_time(study, run):
     """The record and the files of a run, without times."""
     folder = Path(study.run_folder(run))
     record = json.loads((folder / "run.json").read_text())
-    del record["seconds"], record["written"]
+    del record["seconds"], record["written"], record["sha256"]
     record.pop("evaluated", None)
     return record, {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "run.json"}
+
+
+def state(study, run):
+    """The state of a run."""
+    return validity(study.workspace, run).state
+
+
+def train_here(study, *runs):
+    """Train runs as a worker does, but in this process."""
+    for run in runs:
+        result = worker.work(study.workspace, run, provenance.code(run.loss_spec))
+        assert "status" in result, result

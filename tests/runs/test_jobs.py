@@ -8,16 +8,16 @@ import pytest
 from experiments.errors import ConfigError
 from experiments.plan.study import Study
 from experiments.runs import jobs, records, table
-from experiments.runs.jobs import Validity
-from tests.runs.conftest import everything_but_time, prepared_study
+from experiments.runs.validity import State
+from tests.runs.conftest import everything_but_time, prepared_study, state
 
 
 def test_a_run_gives_the_same_bytes_alone_or_with_others(short, in_tmp):
     study = prepared_study(short)
-    assert jobs.train_all(study, study.runs, jobs=1) == 4
+    assert jobs.train_all(study, study.runs, jobs=1).done == 4
     alone = [everything_but_time(study, run) for run in study.runs]
     other = prepared_study({**short, "study": "other"})
-    assert jobs.train_all(other, other.runs[::-1], jobs=2) == 4
+    assert jobs.train_all(other, other.runs[::-1], jobs=2).done == 4
     for run, before in zip(study.runs, alone, strict=True):
         assert everything_but_time(other, run) == before
 
@@ -26,16 +26,16 @@ def test_valid_runs_are_kept_and_only_the_others_are_trained(short, in_tmp):
     study = prepared_study(short)
     jobs.train_all(study, study.runs, jobs=1)
     before = {run.path: everything_but_time(study, run) for run in study.runs}
-    assert jobs.train_all(study, study.runs, jobs=1) == 0
+    assert jobs.train_all(study, study.runs, jobs=1).done == 0
     gone, cut, stale = study.runs[0], study.runs[1], study.runs[2]
     Path(study.record(gone)).unlink()
     Path(study.run_folder(cut), "counts.csv").write_text("image\n")
     Path(study.record(stale)).write_text('{"form')
-    assert jobs.train_all(study, study.runs, jobs=1) == 3
+    assert jobs.train_all(study, study.runs, jobs=1).done == 3
     assert {run.path: everything_but_time(study, run) for run in study.runs} == before
     longer = Study({**short, "training": {**short["training"], "steps": 7}})
-    assert jobs.train_all(longer, longer.runs[:1], jobs=1) == 1
-    assert jobs.validity(study, study.runs[0]) is Validity.TRAIN
+    assert jobs.train_all(longer, longer.runs[:1], jobs=1).done == 1
+    assert state(study, study.runs[0]) is State.TRAIN
 
 
 def test_runs_are_trained_again_when_their_data_changed(short, in_tmp):
@@ -43,7 +43,7 @@ def test_runs_are_trained_again_when_their_data_changed(short, in_tmp):
     jobs.train_all(study, study.runs, jobs=1)
     short["datasets"]["controlled"]["train"] = 9
     study = prepared_study(short)
-    assert jobs.train_all(study, study.runs, jobs=1) == 4
+    assert jobs.train_all(study, study.runs, jobs=1).done == 4
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,7 @@ def test_the_record_has_its_provenance(short, in_tmp):
     assert set(record["seconds"]) == {"load", "train", "evaluate"}
     assert {"torch", "numpy", "python"} <= set(record["versions"])
     assert record["device"] == "cpu"
+    assert set(record["machine"]) == {"arch", "cpu", "capability"}
     assert len(record["commit"]) == 40
     assert isinstance(record["dirty"], bool)
     assert record["curve"][-1]["step"] == 6

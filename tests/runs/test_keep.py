@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
-from experiments.runs import jobs, overlap, predictions, provenance, records
-from experiments.runs.jobs import Validity
+from experiments.runs import overlap, predictions, provenance, records
 from experiments.runs.predictions import THRESHOLDS, Predictions
-from tests.runs.conftest import everything_but_time, prepared_study
+from experiments.runs.validity import State
+from tests.runs.conftest import everything_but_time, prepared_study, state, train_here
 
 
 def near_thresholds():
@@ -57,10 +57,10 @@ def change_code(monkeypatch, part):
 
 
 def no_training(monkeypatch):
-    def train(study, run):
+    def train(*args):
         raise AssertionError("a run is trained")
 
-    monkeypatch.setattr(jobs, "train", train)
+    monkeypatch.setattr("experiments.runs.run.train", train)
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def kept(short, in_tmp):
 
 
 def test_kept_files_are_in_the_record(kept):
-    jobs.train_all(kept, kept.runs, jobs=1)
+    train_here(kept, *kept.runs)
     for run in kept.runs:
         folder = Path(kept.run_folder(run))
         record = records.read_record(folder)
@@ -84,7 +84,7 @@ def test_kept_files_are_in_the_record(kept):
 def test_keeping_predictions_changes_no_count(kept, short):
     other = prepared_study(short | {"study": "plain"})
     for study in (kept, other):
-        jobs.train_all(study, study.runs, jobs=1)
+        train_here(study, *study.runs)
     for run in kept.runs:
         one, two = (records.read_record(s.run_folder(run)) for s in (kept, other))
         for name in ("weights", "threshold", "val_dice", "curve", "fingerprint"):
@@ -97,11 +97,12 @@ def test_keeping_predictions_changes_no_count(kept, short):
 
 
 def test_changed_evaluation_is_run_without_training(kept, monkeypatch):
-    jobs.train_all(kept, kept.runs, jobs=1)
+    train_here(kept, *kept.runs)
     before = [everything_but_time(kept, run) for run in kept.runs]
     change_code(monkeypatch, "evaluate")
     no_training(monkeypatch)
-    assert jobs.train_all(kept, kept.runs, jobs=2) == 4
+    assert {state(kept, run) for run in kept.runs} == {State.EVALUATE}
+    train_here(kept, *kept.runs)
     for run, (record, files) in zip(kept.runs, before, strict=True):
         after, after_files = everything_but_time(kept, run)
         assert after_files == files
@@ -109,44 +110,44 @@ def test_changed_evaluation_is_run_without_training(kept, monkeypatch):
         del record["code"]
         assert after == record
         assert "evaluated" in records.read_record(kept.run_folder(run))
-    assert jobs.train_all(kept, kept.runs, jobs=1) == 0
+    assert {state(kept, run) for run in kept.runs} == {State.VALID}
 
 
 def test_changed_evaluation_trains_again_without_predictions(short, in_tmp, monkeypatch):
     study = prepared_study(short)
-    jobs.train_all(study, study.runs, jobs=1)
+    train_here(study, *study.runs)
     change_code(monkeypatch, "evaluate")
-    assert {jobs.validity(study, run) for run in study.runs} == {Validity.TRAIN}
+    assert {state(study, run) for run in study.runs} == {State.TRAIN}
 
 
 def test_changed_training_trains_again_with_predictions(kept, monkeypatch):
-    jobs.train_all(kept, kept.runs[:1], jobs=1)
+    train_here(kept, kept.runs[0])
     change_code(monkeypatch, "train")
-    assert jobs.validity(kept, kept.runs[0]) is Validity.TRAIN
+    assert state(kept, kept.runs[0]) is State.TRAIN
 
 
 def test_missing_and_damaged_kept_files_are_made_by_training(short, in_tmp, monkeypatch):
     study = prepared_study(short)
     run = study.runs[0]
-    jobs.train_all(study, [run], jobs=1)
+    train_here(study, run)
     keeping = prepared_study(short | {"keep": ["predictions"]})
-    assert jobs.validity(keeping, run) is Validity.TRAIN
-    jobs.train_all(keeping, [run], jobs=1)
-    assert jobs.validity(keeping, run) is jobs.validity(study, run) is Validity.VALID
+    assert state(keeping, run) is State.TRAIN
+    train_here(keeping, run)
+    assert state(keeping, run) is state(study, run) is State.VALID
     change_code(monkeypatch, "evaluate")
-    assert jobs.validity(study, run) is Validity.EVALUATE
+    assert state(study, run) is State.EVALUATE
     Path(keeping.run_folder(run), "predictions.safetensors").write_bytes(b"{}")
-    assert jobs.validity(study, run) is Validity.TRAIN
+    assert state(study, run) is State.TRAIN
 
 
 def test_a_failed_run_leaves_no_files_of_an_earlier_one(kept, monkeypatch):
     run = kept.runs[0]
-    jobs.train_all(kept, [run], jobs=1)
+    train_here(kept, run)
 
     def fail(*args):
         raise RuntimeError("no such thing")
 
     monkeypatch.setattr("experiments.runs.run.fit", fail)
     change_code(monkeypatch, "train")
-    jobs.train_all(kept, [run], jobs=1)
+    train_here(kept, run)
     assert [p.name for p in Path(kept.run_folder(run)).iterdir()] == ["run.json"]

@@ -1,0 +1,83 @@
+"""Stamps of the steps of the analysis."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from analysis.steps import STEPS
+from experiments import layout
+from experiments.plan import stamps
+from experiments.plan.seeds import fingerprint
+from experiments.plan.stamps import Stamp
+
+STAMPED = ("estimates", "verdicts", "figures", "stresses", "report", "paper", "calibration")
+"""Steps of the analysis that have a stamp, in their order."""
+
+
+class Stamps(stamps.Stamps):
+    """The stamps of all steps of a study."""
+
+    package = "analysis"
+    steps = STEPS
+
+    def all(self) -> list[Stamp]:
+        """Return every stamp; a stamp follows those that it depends on."""
+        return [*super().all(), *(getattr(self, step) for step in STAMPED)]
+
+    def code(self, step: str) -> str:
+        """Return a fingerprint of a step's code and of the versions of all packages."""
+        if step not in STEPS:
+            return stamps.Stamps(self.study).code(step)
+        templates = [
+            hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(Path(__file__).parent.rglob("*.j2"))
+        ]
+        return fingerprint([super().code(step), templates])
+
+    def _analysis(self, step: str, made: Sequence[str], after: Iterable[Stamp]) -> Stamp:
+        return self._stamp(step, self.study.analysis_fingerprint, made, after)
+
+    @cached_property
+    def estimates(self) -> Stamp:
+        """The numbers behind the figures."""
+        return self._analysis("estimates", [layout.ESTIMATES, layout.RANKS], [self.collect])
+
+    @cached_property
+    def verdicts(self) -> Stamp:
+        """The verdicts."""
+        return self._analysis("verdicts", [layout.VERDICTS], [self.collect, self.mechanism])
+
+    @cached_property
+    def figures(self) -> Stamp:
+        """The figures; those of examples show stressed images."""
+        tables = self.collect, self.estimates, self.verdicts, self.mechanism
+        return self._analysis("figures", [layout.FIGURES], [*tables, *self.prepare.values()])
+
+    @cached_property
+    def stresses(self) -> Stamp:
+        """The measures and contact sheets of the stressed datasets."""
+        made = [layout.STRESSES, layout.CONTACT]
+        return self._analysis("stresses", made, self.prepare.values())
+
+    @property
+    def _results(self) -> list[Stamp]:
+        return [self.figures, self.controls, self.stresses, self.estimates, self.verdicts]
+
+    @cached_property
+    def report(self) -> Stamp:
+        """The report."""
+        return self._stamp("report", self.study.json, [layout.REPORT], self._results)
+
+    @cached_property
+    def paper(self) -> Stamp:
+        """The study as a folder for a manuscript."""
+        return self._stamp("paper", self.study.json, [layout.PAPER], self._results)
+
+    @cached_property
+    def calibration(self) -> Stamp:
+        """The test of the verdicts."""
+        made = [layout.CALIBRATION, layout.SIZES_NEEDED]
+        return self._analysis("calibration", made, [self.collect])

@@ -1,0 +1,295 @@
+"""Stamps: Snakemake's knowledge of the steps that are done.
+
+A step writes its stamp last: ``done/STEP-HASH.json`` in the study's folder. HASH is that of the
+settings, the code, the package versions and the input files of the step. A change of any of them
+is another name, so no file time and no memory of Snakemake decides that a step is done.
+
+A stamp holds fingerprints of the step's files, the hashes of the stamps that the step
+depends on, and the runs that are to be tried again. It is void if any of these changed.
+`Stamps.sweep` removes void stamps, at the start of a call.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments import layout
+from experiments.errors import ConfigError
+from experiments.files import write_whole
+from experiments.plan import versions
+from experiments.plan.seeds import fingerprint
+from experiments.plan.sources import closure
+from experiments.steps import STEPS
+
+if TYPE_CHECKING:
+    from experiments.plan.study import Study
+
+
+READS_LOSSES = ("check", "train", "mechanism")
+"""Steps whose code includes that of the losses."""
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """The stamp of a step.
+
+    made: files and folders that the step makes. after: stamps of the steps that it depends on.
+    """
+
+    path: Path
+    made: tuple[Path, ...]
+    after: tuple[Stamp, ...]
+
+    @property
+    def inputs(self) -> list[str]:
+        """The paths of the stamps of the steps that it depends on."""
+        return [str(stamp.path) for stamp in self.after]
+
+    def write(self, again: Iterable[str] = ()) -> None:
+        """Write the stamp, and remove the stamps of other hashes.
+
+        again: runs that the next call tries again.
+        """
+        content = {
+            "files": {str(path): signature(path) for path in self.made},
+            "after": self._upstream(),
+            "again": list(again),
+        }
+        self.remove()
+        write_whole(self.path, json.dumps(content, indent=0) + "\n")
+
+    def _upstream(self) -> dict[str, str | None]:
+        return {stamp.path.name: _hash(stamp.path) for stamp in self.after}
+
+    def remove(self) -> None:
+        """Remove the step's stamps of any hash."""
+        stem = self.path.stem.rpartition("-")[0]
+        for path in self.path.parent.glob(f"{stem}-*.json"):
+            if path.stem.rpartition("-")[0] == stem:
+                path.unlink(missing_ok=True)
+
+    def void(self) -> str | None:
+        """Return the reason why the stamp does not count, or None if it does.
+
+        The stamps that it depends on are not examined further.
+        """
+        try:
+            content = json.loads(self.path.read_text())
+            files, after, again = content["files"], content["after"], content["again"]
+        except FileNotFoundError:
+            return "not done with the present settings, code, data and versions"
+        except (ValueError, KeyError, TypeError):
+            return f"{self.path} is damaged"
+        if again:
+            return f"{len(again)} failed runs"
+        if after != self._upstream():
+            return "a step that it depends on ran again"
+        if files.keys() != {str(path) for path in self.made}:
+            return "other files"
+        changed = [
+            path
+            for path in self.made
+            if files[str(path)] != signature(path) and not is_dropped(path)
+        ]
+        return f"{changed[0]} changed or is missing" if changed else None
+
+
+def signature(path: Path) -> str | None:
+    """Return a fingerprint of a file's content, or of the sizes and times of a folder's files.
+
+    Hidden files are ignored. None if there is no such path.
+    """
+    if not path.is_dir():
+        return _hash(path)
+    entries = list(_entries(path))
+    text = ";".join(sorted(f"{name}:{s.st_size}:{s.st_mtime_ns}" for name, s in entries))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _entries(folder: Path | str, prefix: str = "") -> Iterator[tuple[str, os.stat_result]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                yield from _entries(entry.path, f"{prefix}{entry.name}/")
+            else:
+                yield prefix + entry.name, entry.stat()
+
+
+def is_dropped(folder: Path) -> bool:
+    """Return whether the images of a stressed folder were dropped; its description stays."""
+    try:
+        return json.loads((folder / layout.DESCRIPTION).read_text()).get("dropped", False)
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _hash(path: Path) -> str | None:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return None
+
+
+@cache
+def _file_hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def code_hash(*modules: str) -> str:
+    """Return a fingerprint of the content of the project's files that modules import."""
+    return fingerprint({name: _file_hash(path) for name, path in closure(*modules).items()})
+
+
+class Stamps:
+    """The stamps of the steps from a configuration to the study's table.
+
+    `analysis.stamps` adds those of the analysis.
+    """
+
+    package = "experiments"
+    steps = STEPS
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+
+    def all(self) -> list[Stamp]:
+        """Return every stamp; a stamp follows those that it depends on."""
+        prepared, trained = self.prepare.values(), self.train.values()
+        dropped = [] if "data" in self.study.keep else [self.drop]
+        single = self.mechanism, self.collect, self.controls
+        return [self.check, *prepared, *trained, *single, *dropped]
+
+    def of(self, step: str, name: str | None = None) -> list[Stamp]:
+        """Return the stamps of a step; name: of one dataset or job, for `prepare` and `train`."""
+        stamps = getattr(self, step, [])
+        if isinstance(stamps, dict):
+            stamps = [stamp for key, stamp in stamps.items() if name in (None, key)]
+        return [stamps] if isinstance(stamps, Stamp) else stamps
+
+    def refuse_files(self, words: Iterable[str]) -> None:
+        """Raise ConfigError if a word of the command line is a file that a step makes.
+
+        Snakemake would take an existing file as done, whatever it was made with.
+        """
+        for word in words:
+            path = Path(os.path.normpath(word))
+            for stamp in self.all():
+                if {path, *path.parents}.intersection(stamp.made):
+                    step = stamp.path.stem.partition("-")[0]
+                    raise ConfigError(
+                        f"target: {word!r} is not allowed; allowed: names of steps, here {step!r}"
+                    )
+
+    def sweep(self) -> None:
+        """Remove the stamps that are void, so that Snakemake runs their steps again.
+
+        A dataset whose stressed images were dropped is prepared again if a step needs them.
+        """
+        stamps = self.all()
+        for stamp in stamps:
+            if not stamp.path.exists():
+                continue
+            if stamp.void():
+                stamp.path.unlink(missing_ok=True)
+            elif stamp.path.stat().st_mtime > time.time():
+                os.utime(stamp.path)  # Snakemake refuses an output that is older than its input
+        prepared = set(self.prepare.values())
+        needed = {
+            before
+            for stamp in stamps
+            if not stamp.path.exists()
+            for before in prepared.intersection(stamp.after)
+            if before.path.exists() and any(map(is_dropped, before.made))
+        }
+        for stamp in needed:
+            stamp.path.unlink(missing_ok=True)
+
+    def _stamp(
+        self,
+        step: str,
+        settings: Any,
+        made: Sequence[str],
+        after: Iterable[Stamp] = (),
+        name: str = "",
+    ) -> Stamp:
+        """Return a stamp; made: relative to the study's folder."""
+        study, after = self.study, tuple(after)
+        upstream = [stamp.path.name for stamp in after]
+        digest = fingerprint([settings, self.code(step), upstream])[:16]
+        path = study.file(layout.DONE) / f"{step}{'-' * bool(name)}{name}-{digest}.json"
+        return Stamp(path, tuple(map(study.file, made)), after)
+
+    def code(self, step: str) -> str:
+        """Return a fingerprint of a step's code and of the versions of all packages."""
+        module = self.steps[step].partition(":")[0]
+        custom = self.study.custom_modules if step in READS_LOSSES else set()
+        suite = self.study.loss_modules if step in READS_LOSSES else []
+        return fingerprint(
+            [
+                code_hash(f"{self.package}.__main__", module, *suite),
+                versions.versions(*versions.PACKAGES) | versions.distributions(custom),
+            ]
+        )
+
+    @cached_property
+    def check(self) -> Stamp:
+        """The check of everything that a study names."""
+        return self._stamp("check", self.study.check_fingerprint, [layout.CHECKED])
+
+    @cached_property
+    def prepare(self) -> dict[str, Stamp]:
+        """The stressed folders, by dataset."""
+        study = self.study
+        return {
+            name: self._stamp("prepare", study.data_fingerprint(name), study.cells(name), name=name)
+            for name in study.datasets
+        }
+
+    @cached_property
+    def train(self) -> dict[str, Stamp]:
+        """The runs, by job."""
+        keep = [word for word in self.study.keep if word != "data"]
+        return {
+            name: self._stamp(
+                "train",
+                [job.fingerprint, keep, self.study.device],
+                [run.path for run in job.runs],
+                [self.check, self.prepare[job.dataset]],
+                name,
+            )
+            for name, job in self.study.jobs.items()
+        }
+
+    @cached_property
+    def mechanism(self) -> Stamp:
+        """The measures of losses without training."""
+        made = [layout.MECHANISM, layout.MAPS]
+        return self._stamp("mechanism", self.study.check_fingerprint, made, [self.check])
+
+    @cached_property
+    def collect(self) -> Stamp:
+        """The study's table."""
+        made = [layout.RUNS, layout.RECORDS]
+        return self._stamp("collect", self.study.key_columns, made, self.train.values())
+
+    @cached_property
+    def controls(self) -> Stamp:
+        """The predictions that no model made."""
+        made, after = [layout.CONTROLS], self.prepare.values()
+        return self._stamp("controls", self.study.key_columns, made, after)
+
+    @cached_property
+    def drop(self) -> Stamp:
+        """The stressed folders without their images, after a finished study."""
+        made = [cell for dataset in self.study.datasets for cell in self.study.cells(dataset)]
+        return self._stamp("drop", self.study.keep, made)

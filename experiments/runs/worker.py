@@ -1,0 +1,104 @@
+"""The work of one run in a process of its own: lock it, make it valid, and say how it ended.
+
+The process that starts the workers imports this module, so it loads no torch.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments import locks
+from experiments.files import DISK_ERRORS
+from experiments.layout import CHECKPOINT, CONFIG, RUN_LOCK
+from experiments.plan.study import Study
+from experiments.runs import provenance, records
+from experiments.runs.validity import State, validity
+
+if TYPE_CHECKING:
+    from experiments.plan.study import RunSpec, Workspace
+
+PRELOAD = ("experiments.runs.run",)
+"""Modules that are imported once, before the workers are forked."""
+
+
+class Stop(Exception):
+    """A run cannot be trained now, for a reason that is not its own. Nothing is recorded."""
+
+
+def work(
+    workspace: Workspace, run: RunSpec, code: dict[str, str], patience: float = 0
+) -> dict[str, Any]:
+    """Make a run valid; return the parts of its record that the job logs.
+
+    code: `provenance.code` at the start of the job. patience: seconds to wait first. The result
+    is {"busy": holder} if another process trains the run, and {"stop": reason} after Stop.
+    """
+    time.sleep(patience)
+    workspace = replace(workspace, folder=os.path.abspath(workspace.folder))  # a loss may chdir
+    folder = workspace.run_folder(run)
+    try:
+        with locks.lock(folder / RUN_LOCK) as held:
+            check = partial(check_present, workspace, run, code, held)
+            record = _make_valid(workspace, run, check)
+            return {key: record.get(key) for key in ("status", "reason", "curve", "seconds")}
+    except locks.Busy as busy:
+        return {"busy": busy.holder}
+    except Stop as stop:
+        return {"stop": str(stop)}
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        return {"stop": f"{error.filename or folder}: {error.strerror}"}
+
+
+def _make_valid(workspace: Workspace, run: RunSpec, check: Callable[[], None]) -> dict[str, Any]:
+    found = validity(workspace, run)
+    if found.state is State.VALID:  # another process trained it in the meantime
+        shutil.rmtree(workspace.run_folder(run) / CHECKPOINT, ignore_errors=True)
+        return found.record
+    check()
+    from experiments.runs import run as runs
+
+    if found.state is State.EVALUATE:
+        return runs.evaluate_kept(workspace, run, check)
+    return runs.train(workspace, run, check)
+
+
+def check_present(
+    workspace: Workspace, run: RunSpec, code: dict[str, str], held: Callable[[], bool]
+) -> None:
+    """Raise Stop unless lock, configuration and code are those that the job started with.
+
+    A worker that outlives the call of its study would overwrite newer records.
+    """
+    if not held():
+        raise Stop("another process took over the lock of the run")
+    path = Path(workspace.folder, CONFIG)
+    if path.is_file() and path.read_text() != workspace.config:
+        present = {other.path: other.fingerprint for other in Study.open(workspace.folder).runs}
+        if present.get(run.path) != run.fingerprint:
+            raise Stop("the configuration of the study changed since the job started")
+    if provenance.code(run.loss_spec) != code:
+        raise Stop("the code of the run changed since the job started")
+
+
+def record_death(workspace: Workspace, run: RunSpec, reason: str) -> dict[str, Any]:
+    """Record that the process of a run ended before the run did; return the record."""
+    seconds: dict[str, float] = {}
+    record = provenance.begin(run) | {"status": "failed", "reason": reason, "seconds": seconds}
+    record |= {"written": provenance.now(), "device": workspace.device}
+    records.write_record(workspace.run_folder(run), record)
+    return record
+
+
+def title(run: RunSpec) -> str:
+    """Return a run's name in log lines."""
+    dataset, stress, seed = run.cell
+    return " ".join(filter(None, (dataset, stress, run.loss, run.setting.name, f"seed {seed}")))
