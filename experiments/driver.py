@@ -7,13 +7,15 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import psutil
 
 from experiments import locks
-from experiments.files import write_whole
+from experiments.files import FULL, is_disk_error, write_whole
 from experiments.layout import CONFIG, DONE, DRIVER_LOCK
 from experiments.origin import calls
 
@@ -32,27 +34,60 @@ class Driver:
 
     def __init__(self, study: Study, cores: int | None = None) -> None:
         self.study, self.cores = study, cores
+        self.path = study.file(DRIVER_LOCK)
         self._held = contextlib.ExitStack()
         # Jobs end when this process is gone, however it ends.
         os.environ["DICEBENCH_DRIVER"] = str(os.getpid())
 
     def sweep(self, stamps: Stamps) -> None:
         """Remove the void stamps, unless another process runs the study."""
-        if self.study.file(DONE).is_dir():
-            with contextlib.suppress(locks.Busy), locks.lock(self.study.file(DRIVER_LOCK)):
-                stamps.sweep()
+        if not self.study.file(DONE).is_dir():
+            return
+        # In read-only results, no other process removes anything.
+        lock = locks.lock if os.access(self.study.folder, os.W_OK) else contextlib.nullcontext
+        with contextlib.suppress(locks.Busy), _disk_errors(self.path), lock(self.path):
+            stamps.sweep()
 
     def start(self) -> None:
         """Take the study's lock, write its configuration and the call, stop its jobs on a signal.
 
-        Waits while another process runs the study.
+        While another process runs the study, wait. Then begin the call anew, because steps that it
+        planned are done.
         """
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _stop)
         atexit.register(self._held.close)
-        self._held.enter_context(locks.lock(self.study.file(DRIVER_LOCK), wait=True))
-        write_whole(self.study.file(CONFIG), self.study.json)
-        calls.write(self.study, sys.argv, self.cores)
+        with _disk_errors(self.path):
+            try:
+                self._held.enter_context(locks.lock(self.path))
+            except locks.Busy as busy:
+                self._wait(busy.holder)
+            write_whole(self.study.file(CONFIG), self.study.json)
+            calls.write(self.study, sys.argv, self.cores)
+
+    def _wait(self, holder: str) -> NoReturn:
+        print(f"dicebench: {holder} runs this study; waiting for its end", file=sys.stderr)
+        with locks.lock(self.path, wait=True):
+            sys.stdout.flush(), sys.stderr.flush()
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+@contextlib.contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """Let a disk without room, or one that cannot be written, end the call in one line.
+
+    path: named if the error names no file.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not is_disk_error(error):
+            raise
+        mend = "free space" if error.errno in FULL else "make it accessible"
+        raise SystemExit(
+            f"dicebench: {error.filename or path}: {error.strerror}; {mend}, then run the same "
+            "command again; finished runs are kept"
+        ) from None
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
