@@ -18,6 +18,7 @@ paper: $(VENV)/figures.ok
 STUDY ?= results/quick
 AGAIN = $(notdir $(patsubst %/,%,$(STUDY)))-again
 reproduce: $(VENV)/figures.ok
+	@test ! -e 'results/$(AGAIN)/runs.csv' || (echo "remove results/$(AGAIN) first: it is finished"; exit 1)
 	$(RUN) python -m experiments compare '$(STUDY)'
 	$(RUN) snakemake collect --cores $(CORES) --configfile '$(STUDY)/config.json' --config 'study=$(AGAIN)'
 	$(RUN) python -m experiments compare '$(STUDY)' 'results/$(AGAIN)'

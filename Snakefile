@@ -24,9 +24,10 @@ except ConfigError as error:
     raise WorkflowError(f"The configuration is refused.\n{error}") from None
 
 # Of a training job. A job on a cluster takes the cores that it was given, not those of its node.
-cores = int(os.environ.get("SLURM_CPUS_PER_TASK") or workflow.resource_settings.cores or 1)
+given = None if workflow.is_main_process else os.environ.get("SLURM_CPUS_PER_TASK")
+cores = int(given or workflow.resource_settings.cores or 1)
 driver = Driver(study, workflow.resource_settings.cores)
-if workflow.is_main_process:  # and not a job on a cluster
+if workflow.is_main_process and "verify" not in sys.argv:  # `verify` names the void stamps
     driver.sweep(stamps)
 
 

@@ -68,8 +68,9 @@ class Stamps(stamps.Stamps):
 
     @cached_property
     def report(self) -> Stamp:
-        """The report."""
-        return self._stamp("report", self.study.json, [layout.REPORT], self._results)
+        """The report. Without the configuration that it shows, it is made again."""
+        made = [layout.REPORT, layout.CONFIG]
+        return self._stamp("report", self.study.json, made, self._results)
 
     @cached_property
     def paper(self) -> Stamp:

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("dicebench")
 
 ON_DEMAND = {"paper": layout.PAPER, "calibration": layout.CALIBRATION}
-"""Steps that a study need not have, and the file or folder that shows that it has."""
+"""Optional steps; each with a file or folder that exists once the step was run."""
 
 
 def run(results: Results) -> None:
-    """Log all that is stale; exit with status 1 if anything is."""
+    """Log everything that is stale or failed; exit with status 1 if there is anything."""
     study = results.study
     stale = [*cells(study), *runs(study), *tables(study), *steps(study)]
     for line in stale:
@@ -35,7 +35,7 @@ def run(results: Results) -> None:
 
 
 def cells(study: Study) -> Iterator[str]:
-    """Yield the stressed folders with files that are not as they were written."""
+    """Yield the stressed folders with changed or missing files."""
     for folder in (study.file(cell) for name in study.datasets for cell in study.cells(name)):
         try:
             described = prepared.content(folder)
@@ -55,7 +55,7 @@ def runs(study: Study) -> Iterator[str]:
 
 
 def tables(study: Study) -> Iterator[str]:
-    """Yield the tables that are not those of the present records."""
+    """Yield the tables that differ from the records."""
     try:
         table, records = collect(study)
         present = {
@@ -64,7 +64,7 @@ def tables(study: Study) -> Iterator[str]:
         }
         for name, text in present.items():
             if study.file(name).read_text() != text:
-                yield f"{study.file(name)}: not the table of the records"
+                yield f"{study.file(name)}: differs from the records"
     except (OSError, ValueError) as error:
         yield f"{study.file(layout.RUNS)}: cannot be compared: {error}"
 

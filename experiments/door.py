@@ -52,7 +52,7 @@ def main(
     parser.add_argument(
         "name", nargs="?", help="of a dataset, job, figure or other study, for some steps"
     )
-    parser.add_argument("--jobs", type=int, help="number of runs at a time, for `train`")
+    parser.add_argument("--jobs", type=_count, help="number of runs at a time, for `train`")
     args = parser.parse_args()
     step = step_function(steps[args.step])
     options = {k: v for k in ("name", "jobs") if (v := getattr(args, k)) is not None}
@@ -72,9 +72,16 @@ def main(
         else:
             for stamp in done:
                 stamp.remove()
+        before = [stamp.upstream() for stamp in done]
         again = step(subject, **options)
-        for stamp in done:
-            stamp.write(again or ())
+        for stamp, after in zip(done, before, strict=True):
+            stamp.write(after, again or ())
+
+
+def _count(word: str) -> int:
+    if (number := int(word)) < 1:
+        raise ValueError
+    return number
 
 
 def download(words: list[str]) -> None:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from experiments.plan.stamps import Stamps
     from experiments.plan.study import Study
 
-STOPPED = "dicebench: stopped. The same command goes on where it stopped; finished runs are kept."
+STOPPED = "dicebench: stopped. The same command continues; finished runs are kept."
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Driver:
@@ -43,21 +44,22 @@ class Driver:
         """Remove the void stamps, unless another process runs the study."""
         if not self.study.file(DONE).is_dir():
             return
-        # In read-only results, no other process removes anything.
+        # No lock can be made in a read-only folder, and none is needed.
         lock = locks.lock if os.access(self.study.folder, os.W_OK) else contextlib.nullcontext
-        with contextlib.suppress(locks.Busy), _disk_errors(self.path), lock(self.path):
+        with contextlib.suppress(locks.Busy), _in_one_line(self.path), lock(self.path):
             stamps.sweep()
 
     def start(self) -> None:
         """Take the study's lock, write its configuration and the call, stop its jobs on a signal.
 
-        While another process runs the study, wait. Then begin the call anew, because steps that it
-        planned are done.
+        While another process runs the study, wait. Then start this call again: its plan is out of
+        date.
         """
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, _stop)
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets it
+                signal.signal(number, _stop)
         atexit.register(self._held.close)
-        with _disk_errors(self.path):
+        with _in_one_line(self.path):
             try:
                 self._held.enter_context(locks.lock(self.path))
             except locks.Busy as busy:
@@ -73,13 +75,15 @@ class Driver:
 
 
 @contextlib.contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
-    """Let a disk without room, or one that cannot be written, end the call in one line.
+def _in_one_line(path: Path) -> Iterator[None]:
+    """Let a signal, a disk without room or one that cannot be written end the call in one line.
 
-    path: named if the error names no file.
+    path: named if the disk's error names no file.
     """
     try:
         yield
+    except KeyboardInterrupt:
+        raise SystemExit(128 + signal.SIGINT) from None
     except OSError as error:
         if not is_disk_error(error):
             raise
@@ -91,9 +95,18 @@ def _disk_errors(path: Path) -> Iterator[None]:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    """End all jobs. Snakemake alone would wait for them after SIGTERM."""
+    """End all jobs; a second signal kills them. Snakemake alone would wait for them."""
+    for other in SIGNALS:
+        signal.signal(other, _kill)
     for job in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
             job.terminate()
     print(STOPPED, file=sys.stderr)
     raise KeyboardInterrupt
+
+
+def _kill(number: int, frame: FrameType | None) -> NoReturn:
+    for job in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            job.kill()
+    os._exit(128 + number)

@@ -1,6 +1,6 @@
 """Locks: one process at a time, across processes, clones and nodes. Standard library only.
 
-A lock is a file that exists while it is held. It says who the holder is. Two things keep others
+A lock is a file that exists while it is held. It names its holder. Two things keep others
 away:
 
 - ``flock`` on the file, where the file system has it. The kernel ends it with its holder, so a
@@ -30,7 +30,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from experiments.files import is_alive, is_disk_error, pid_space, sweep, temporary_of
+from experiments.files import is_alive, is_disk_error, named, pid_space, sweep, temporary_of
 
 BEAT, STALE = 20, 120
 """Seconds between the touches of a lock file; seconds without one after which it is free."""
@@ -51,7 +51,7 @@ class Busy(Exception):
 
     def __init__(self, path: Path, holder: str) -> None:
         self.holder = holder
-        super().__init__(f"{path} is locked by {holder}; wait until it ends, or end it")
+        super().__init__(f"{path} is locked by {holder}; wait for that process or stop it")
 
 
 @contextmanager
@@ -91,11 +91,13 @@ def lock(path: str | Path, *, wait: bool = False) -> Iterator[Callable[[], bool]
 def _attempt(path: Path, me: Mapping[str, Any]) -> int | str:
     """Try to get a lock; return the open file, or else the holder, or "" to try again at once."""
     temporary = temporary_of(path)
-    mine = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    with named(path, temporary):
+        mine = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     _open.add(mine)
     holder, taken = "", False
     try:
-        os.write(mine, json.dumps(me).encode())
+        with named(path, temporary):
+            os.write(mine, json.dumps(me).encode())
         _flock(mine)
         try:
             _create(temporary, path)

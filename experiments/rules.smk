@@ -15,40 +15,38 @@ rule check:
 rule fetch:
     """All datasets of the study, ahead of it: for nodes without a network."""
     input:
-        [f"data/{source}/dataset.json" for source in study.fetched],
+        [str(stamp.path) for stamp in stamps.fetch.values()],
 
 
-if study.missing:
-    terms_file = f"{folder}/logs/terms.ok"
-
-    # On a cluster: not on a node, which may have no network.
-    localrules:
-        terms,
-        fetch_one,
-
+if study.fetched:
 
     # The licences are printed first. A dataset that requires registration stops the study here.
     rule terms:
+        localrule: True
         output:
-            touch(terms_file),
+            str(stamps.terms.path),
         log:
             f"{folder}/logs/terms.log",
-        params:
-            study.missing,
         shell:
             "python -m experiments terms {folder:q}"
 
-    rule fetch_one:
+
+for source in study.fetched:
+
+    rule:
+        name:
+            f"fetch_{source}"
+        localrule: True  # on a cluster: not on a node, which may have no network
         input:
-            terms_file,
+            stamps.fetch[source].inputs,
         output:
-            "data/{source}/dataset.json",
+            str(stamps.fetch[source].path),
         log:
-            f"{folder}/logs/fetch/{{source}}.log",
-        wildcard_constraints:
-            source="|".join(study.missing),
+            f"{folder}/logs/fetch/{source}.log",
+        params:
+            source=source,
         shell:
-            "python -m experiments fetch {folder:q} {wildcards.source:q}"
+            "python -m experiments fetch {folder:q} {params.source:q}"
 
 
 for dataset in study.datasets.values():
@@ -57,7 +55,7 @@ for dataset in study.datasets.values():
         name:
             f"prepare_{dataset.name}"
         input:
-            [f"{dataset.folder}/dataset.json"] if dataset.source in study.missing else [],
+            stamps.prepare[dataset.name].inputs,
         output:
             str(stamps.prepare[dataset.name].path),
         log:

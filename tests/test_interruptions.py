@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,9 +21,9 @@ STUDY = {
     **TINY,
     "experiments": {"noise": TINY["experiments"]["noise"]},
     "training": TINY["training"] | {"steps": 40},
-    "seeds": 5,
+    "seeds": 4,
 }
-RUNS = 20
+RUNS = 16
 
 
 def write_study(folder, **changes):
@@ -72,8 +73,6 @@ def test_fault_20_an_interrupted_call_ends_within_5_seconds_and_loses_nothing(fo
     send(driver.pid, number)
     seconds = wait(lambda: driver.poll() is not None and not any(map(running, processes)))
     said = log.read_text()
-    print(way, seconds, len(done), len(records(folder)))
-    print(said)
     assert seconds < 5
     assert driver.returncode != 0
     if number != signal.SIGKILL:
@@ -96,9 +95,46 @@ def test_two_shells_train_nothing_twice_and_the_second_says_for_whom_it_waits(fo
     wait(lambda: " to train" in log.read_text())
     said = snakemake(folder, "collect")
     assert driver.wait(SLOW) == 0
-    assert f"waiting for process {driver.pid} on host" in said
+    holder = f"process {driver.pid} on host"
+    assert re.search(rf"dicebench: {holder} .* runs this study; waiting for its end", said)
+    assert "Nothing to be done" in said
     after = records(folder)
     assert len(after) == RUNS
     assert after.items() >= before.items()
     assert (log.read_text() + said).count(": ok, ") == len(after) - len(before)
-    assert "Nothing to be done" in snakemake(folder, "collect")
+
+
+CONFIGURE = """
+import yaml
+from experiments.files import write_whole
+from experiments.plan.study import Study
+
+study = Study(yaml.safe_load(open("study.yaml")))
+write_whole(study.file("config.json"), study.json)
+"""
+
+
+def test_a_worker_of_an_older_configuration_overwrites_no_newer_record(folder):
+    write_study(folder, seeds=[9], training=STUDY["training"] | {"steps": 50})
+    python(folder, CONFIGURE)
+    step(folder, "experiments", "prepare", "results/tiny", "controlled")
+    old_log, study = folder / "old.log", folder / "results" / "tiny"
+    with old_log.open("w") as file:
+        words = (sys.executable, "-m", "experiments", "train", "results/tiny", "controlled")
+        old = subprocess.Popen(words, cwd=folder, stdout=file, stderr=file)
+    wait(lambda: list(study.rglob("seed-9/.lock")) or old.poll() is not None)
+    (lock,) = study.rglob("seed-9/.lock")
+    worker = json.loads(lock.read_text())["pid"]
+    os.kill(worker, signal.SIGSTOP)
+    write_study(folder, seeds=[9])
+    driver, log = start(folder, "collect")
+    wait(lambda: f"is trained by process {worker}" in log.read_text() or driver.poll() is not None)
+    os.kill(worker, signal.SIGCONT)
+    assert driver.wait(SLOW) == 0, log.read_text()
+    new = records(folder)
+    assert old.wait(SLOW) == 1
+    assert records(folder) == new
+    table = json.loads((study / "records.json").read_text())
+    assert [record["run"]["training"]["steps"] for record in table] == [40] * 4
+    refused = "is not trained: the configuration of the study changed since the job started"
+    assert old_log.read_text().count(refused) == 4

@@ -1,8 +1,8 @@
 """Step `drop`: remove the stressed images of a finished study, unless `keep` names the data.
 
-Of each stressed folder its description stays, with the content hash that records are compared
-with. It is marked before any image is removed, so that a folder with some of its images never
-counts as whole. A call that follows an interrupted one removes the rest.
+The description of each stressed folder stays, with the content hash that records are compared
+with. It is marked before any image is removed, so a folder with some of its images never counts as
+whole. After an interruption the next call removes the rest.
 """
 
 from __future__ import annotations

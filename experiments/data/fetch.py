@@ -26,10 +26,12 @@ from experiments.data import prepared, writing
 from experiments.data.archives import unpack
 from experiments.data.writing import MANIFEST
 from experiments.datasets import About, File
+from experiments.errors import ConfigError
 from experiments.files import is_disk_error, named, write_whole
 from experiments.layout import DESCRIPTION, FETCHED
 from experiments.locks import lock
 from experiments.plan.dataset import stats
+from losses import nearest
 
 if TYPE_CHECKING:
     from experiments.plan.study import Study
@@ -42,7 +44,12 @@ log = logging.getLogger("dicebench")
 
 def run(study: Study, name: str | None = None) -> None:
     """Fetch one dataset that the study needs, or all of them if `name` is None."""
-    for source in study.fetched:
+    if name is not None and name not in study.fetched:
+        raise ConfigError(
+            f"fetch: unknown dataset {name!r}{nearest(name, study.fetched)}; "
+            f"allowed: {', '.join(study.fetched) or 'none, the study fetches nothing'}"
+        )
+    for source in [name] if name else study.fetched:
         log.info("fetched %s", fetch(source, study.mirror_address))
 
 

@@ -50,7 +50,7 @@ class Dataset:
 
     @property
     def controlled(self) -> bool:
-        """Whether the suite makes the images."""
+        """True if the suite generates the images."""
         return self.source == CONTROLLED
 
     @property
@@ -61,7 +61,7 @@ class Dataset:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the classes that a model tells from background."""
+        """Names of the foreground classes."""
         return tuple(name for name, _ in self.classes) or (FOREGROUND,)
 
     @property
@@ -83,7 +83,7 @@ class Dataset:
 
     @property
     def on_disk(self) -> bool:
-        """Whether the images are already there."""
+        """True if the images are on disk."""
         return not self.fetched or os.path.exists(f"{self.folder}/{DESCRIPTION}")
 
     def check_target(self, target: str | None, setting: str) -> None:
@@ -113,7 +113,8 @@ class Dataset:
         folders |= {LABELS} if self.ignore is not None else set()
         folders |= {INSTANCES} if self.has_instances else set()
         root = Path(self.folder)
-        return sorted(p for part in folders for p in (root / part).rglob("*") if p.is_file())
+        files = [p for part in folders for p in (root / part).rglob("*") if p.is_file()]
+        return sorted([*files, *filter(Path.is_file, [root / DESCRIPTION])])
 
     def signature(self, observers: list[str]) -> str:
         """Return a fingerprint of the input files: names, sizes and times of change.
@@ -124,10 +125,13 @@ class Dataset:
         if not self.on_disk:
             return fingerprint([])
         fetched = fetched_state(Path(self.folder)) if self.fetched else {}
-        files = {
-            str(path.relative_to(self.folder)): stat(path) for path in self.input_files(observers)
-        }
-        return fingerprint([(n, s) for n, s in files.items() if fetched.get(n) != s])
+        paths = self.input_files(observers)
+        files = {str(path.relative_to(self.folder)): stat(path) for path in paths}
+        folders = {name.partition("/")[0] for name in files}
+        names = files.keys() | {n for n in fetched if n.partition("/")[0] in folders}
+        return fingerprint(
+            [(n, files.get(n)) for n in sorted(names) if fetched.get(n) != files.get(n)]
+        )
 
 
 def stat(path: Path) -> list[int]:

@@ -6,6 +6,7 @@ Standard library only. No module is imported: the files are parsed.
 import ast
 import importlib.util
 import os
+import sys
 import sysconfig
 from collections.abc import Iterator
 from functools import cache
@@ -40,6 +41,16 @@ def closure(*modules: str) -> dict[str, Path]:
             for part in _with_packages(module)
         ]
     return files
+
+
+def libraries(*modules: str) -> set[str]:
+    """Return the top-level names of the installed packages that the files of modules import."""
+    names = {
+        name.partition(".")[0]
+        for module, path in closure(*modules).items()
+        for name in _imports(path, module, path.stat().st_mtime_ns)
+    }
+    return {name for name in names - set(sys.stdlib_module_names) if locate(name) is None}
 
 
 def locate(module: str) -> Path | None:
@@ -84,7 +95,7 @@ def _imports(path: Path, module: str, changed: int) -> tuple[str, ...]:
     """Return the modules that a file may import; `changed` (its time) renews the cache."""
     try:
         tree = ast.parse(path.read_text(), str(path))
-    except SyntaxError:
+    except (SyntaxError, ValueError):
         return ()  # Python reports it when the module is imported
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     names = []

@@ -1,8 +1,8 @@
 """Stamps: Snakemake's knowledge of the steps that are done.
 
-A step writes its stamp last: ``done/STEP-HASH.json`` in the study's folder. HASH is that of the
-settings, the code, the package versions and the input files of the step. A change of any of them
-is another name, so no file time and no memory of Snakemake decides that a step is done.
+A step writes its stamp last: ``done/STEP-HASH.json`` in the study's folder. HASH is a fingerprint
+of the settings, code, package versions and input files of the step. If one of them changes, the
+name changes. So neither file times nor Snakemake's memory can make a step count as done.
 
 A stamp holds fingerprints of the step's files, the hashes of the stamps that the step
 depends on, and the runs that are to be tried again. It is void if any of these changed.
@@ -26,7 +26,7 @@ from experiments.errors import ConfigError
 from experiments.files import write_whole
 from experiments.plan import versions
 from experiments.plan.seeds import fingerprint
-from experiments.plan.sources import closure
+from experiments.plan.sources import closure, libraries
 from experiments.steps import STEPS
 
 if TYPE_CHECKING:
@@ -53,20 +53,25 @@ class Stamp:
         """The paths of the stamps of the steps that it depends on."""
         return [str(stamp.path) for stamp in self.after]
 
-    def write(self, again: Iterable[str] = ()) -> None:
+    def write(self, after: dict[str, str | None], again: Iterable[str] = ()) -> None:
         """Write the stamp, and remove the stamps of other hashes.
 
-        again: runs that the next call tries again.
+        after: `upstream` before the step began. again: runs that the next call tries again.
         """
         content = {
-            "files": {str(path): signature(path) for path in self.made},
-            "after": self._upstream(),
+            "files": {self._name(path): signature(path) for path in self.made},
+            "after": after,
             "again": list(again),
         }
         self.remove()
         write_whole(self.path, json.dumps(content, indent=0) + "\n")
 
-    def _upstream(self) -> dict[str, str | None]:
+    def _name(self, path: Path) -> str:
+        """Return a path relative to the study's folder."""
+        return os.path.relpath(path, self.path.parents[1])
+
+    def upstream(self) -> dict[str, str | None]:
+        """Return the hashes of the stamps that it depends on; None for a missing one."""
         return {stamp.path.name: _hash(stamp.path) for stamp in self.after}
 
     def remove(self) -> None:
@@ -89,15 +94,16 @@ class Stamp:
         except (ValueError, KeyError, TypeError):
             return f"{self.path} is damaged"
         if again:
-            return f"{len(again)} failed runs"
-        if after != self._upstream():
-            return "a step that it depends on ran again"
-        if files.keys() != {str(path) for path in self.made}:
-            return "other files"
+            return f"{len(again)} runs failed and are tried again"
+        if after != self.upstream() or None in after.values():
+            return "a step that it depends on ran again, or is not done"
+        if files.keys() != {self._name(path) for path in self.made}:
+            return "its list of files changed"
         changed = [
             path
             for path in self.made
-            if files[str(path)] != signature(path) and not is_dropped(path)
+            if (now := signature(path)) is None
+            or (files[self._name(path)] != now and not is_dropped(path))
         ]
         return f"{changed[0]} changed or is missing" if changed else None
 
@@ -164,13 +170,14 @@ class Stamps:
 
     def all(self) -> list[Stamp]:
         """Return every stamp; a stamp follows those that it depends on."""
+        fetched = [self.terms, *self.fetch.values()] if self.study.fetched else []
         prepared, trained = self.prepare.values(), self.train.values()
         dropped = [] if "data" in self.study.keep else [self.drop]
         single = self.mechanism, self.collect, self.controls
-        return [self.check, *prepared, *trained, *single, *dropped]
+        return [self.check, *fetched, *prepared, *trained, *single, *dropped]
 
     def of(self, step: str, name: str | None = None) -> list[Stamp]:
-        """Return the stamps of a step; name: of one dataset or job, for `prepare` and `train`."""
+        """Return the stamps of a step; name: of one dataset or job, for steps that have many."""
         stamps = getattr(self, step, [])
         if isinstance(stamps, dict):
             stamps = [stamp for key, stamp in stamps.items() if name in (None, key)]
@@ -181,14 +188,16 @@ class Stamps:
 
         Snakemake would take an existing file as done, whatever it was made with.
         """
+        folder = Path(os.path.abspath(self.study.folder))
         for word in words:
-            path = Path(os.path.normpath(word))
-            for stamp in self.all():
-                if {path, *path.parents}.intersection(stamp.made):
-                    step = stamp.path.stem.partition("-")[0]
-                    raise ConfigError(
-                        f"target: {word!r} is not allowed; allowed: names of steps, here {step!r}"
-                    )
+            path = Path(os.path.abspath(word))
+            if folder not in (path, *path.parents) or path == folder / layout.CONFIG:
+                continue
+            made = [s for s in self.all() if {*map(Path.absolute, s.made)} & {path, *path.parents}]
+            step = made[0].path.stem.partition("-")[0] if made else "report"
+            raise ConfigError(
+                f"target: {word!r} is not allowed; allowed: names of steps, such as {step!r}"
+            )
 
     def sweep(self) -> None:
         """Remove the stamps that are void, so that Snakemake runs their steps again.
@@ -218,21 +227,23 @@ class Stamps:
         self,
         step: str,
         settings: Any,
-        made: Sequence[str],
+        made: Sequence[str | Path],
         after: Iterable[Stamp] = (),
         name: str = "",
     ) -> Stamp:
-        """Return a stamp; made: relative to the study's folder."""
+        """Return a stamp; made: names are relative to the study's folder, paths are as they are."""
         study, after = self.study, tuple(after)
         upstream = [stamp.path.name for stamp in after]
         digest = fingerprint([settings, self.code(step), upstream])[:16]
         path = study.file(layout.DONE) / f"{step}{'-' * bool(name)}{name}-{digest}.json"
-        return Stamp(path, tuple(map(study.file, made)), after)
+        files = [file if isinstance(file, Path) else study.file(file) for file in made]
+        return Stamp(path, tuple(files), after)
 
     def code(self, step: str) -> str:
         """Return a fingerprint of a step's code and of the versions of all packages."""
         module = self.steps[step].partition(":")[0]
         custom = self.study.custom_modules if step in READS_LOSSES else set()
+        custom = custom | libraries(*custom)
         suite = self.study.loss_modules if step in READS_LOSSES else []
         return fingerprint(
             [
@@ -247,12 +258,37 @@ class Stamps:
         return self._stamp("check", self.study.check_fingerprint, [layout.CHECKED])
 
     @cached_property
+    def terms(self) -> Stamp:
+        """The licences of all datasets that are fetched: they are printed first."""
+        return self._stamp("terms", self.study.fetched, [])
+
+    @cached_property
+    def fetch(self) -> dict[str, Stamp]:
+        """The datasets that are fetched, by source."""
+        return {
+            source: self._stamp(
+                "fetch",
+                self.study.mirror_address,
+                [Path("data", source, layout.DESCRIPTION)],
+                [self.terms],
+                source,
+            )
+            for source in self.study.fetched
+        }
+
+    @cached_property
     def prepare(self) -> dict[str, Stamp]:
         """The stressed folders, by dataset."""
         study = self.study
         return {
-            name: self._stamp("prepare", study.data_fingerprint(name), study.cells(name), name=name)
-            for name in study.datasets
+            name: self._stamp(
+                "prepare",
+                study.data_fingerprint(name),
+                study.cells(name),
+                [self.fetch[dataset.source]] if dataset.fetched else [],
+                name,
+            )
+            for name, dataset in study.datasets.items()
         }
 
     @cached_property
@@ -279,7 +315,7 @@ class Stamps:
     @cached_property
     def collect(self) -> Stamp:
         """The study's table."""
-        made = [layout.RUNS, layout.RECORDS]
+        made = [layout.RUNS, layout.RECORDS, layout.SOURCES_FILE]
         return self._stamp("collect", self.study.key_columns, made, self.train.values())
 
     @cached_property

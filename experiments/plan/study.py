@@ -245,16 +245,21 @@ class Study:
 
         `runs_per_job` splits each of them further, in the order of the runs.
         """
-        groups: dict[str, list[RunSpec]] = {}
+        groups: dict[tuple[str, str], list[RunSpec]] = {}
         for run in self.runs:
             parts = {"dataset": "", "loss": f"_{run.loss}", "seed": f"_seed-{run.seed}"}
-            groups.setdefault(f"{run.dataset}{parts[self.job_per]}", []).append(run)
-        jobs = {}
-        for name, runs in groups.items():
+            groups.setdefault((run.dataset, parts[self.job_per]), []).append(run)
+        jobs: dict[str, Job] = {}
+        for (dataset, part), runs in groups.items():
             size = self.runs_per_job or len(runs)
             for i in range(0, len(runs), size):
-                part = f"{name}_part-{i // size + 1}" if size < len(runs) else name
-                jobs[part] = Job(part, runs[0].dataset, tuple(runs[i : i + size]))
+                number = f"_part-{i // size + 1}" if size < len(runs) else ""
+                job = Job(f"{dataset}{part}{number}", dataset, tuple(runs[i : i + size]))
+                if jobs.setdefault(job.name, job) is not job:
+                    raise ConfigError(
+                        f"two jobs have the name {job.name!r}; allowed: names of datasets and "
+                        "losses that differ when they are joined by '_'"
+                    )
         return jobs
 
     @cached_property

@@ -5,12 +5,12 @@ from functools import cache
 from importlib import metadata
 
 TRAINING = ("torch", "segmentation-models-pytorch", "timm", "numpy")
-AUGMENTATION = "albumentations"
-"""Matters only to runs that are augmented by a list of transforms."""
+AUGMENTATION = ("albumentations", "albucore", "opencv-python-headless")
+"""Matter only to runs that are augmented by a list of transforms."""
 EVALUATION = ("numpy", "scipy")
 DATA = ("numpy", "scipy", "opencv-python-headless", "pillow")
 ANALYSIS = ("numpy", "scipy", "pandas", "statsmodels", "matplotlib", "jinja2")
-PACKAGES = tuple(dict.fromkeys((*TRAINING, AUGMENTATION, *EVALUATION, *DATA, *ANALYSIS)))
+PACKAGES = tuple(dict.fromkeys((*TRAINING, *AUGMENTATION, *EVALUATION, *DATA, *ANALYSIS)))
 
 
 @cache

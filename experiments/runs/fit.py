@@ -8,12 +8,14 @@ with one job or many.
 from __future__ import annotations
 
 import enum
+import hashlib
 import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
@@ -47,6 +49,14 @@ class Fit:
     model: nn.Module
     curve: list[dict[str, float]]
     diverged: int | None
+
+
+def set_process(device: str) -> None:
+    """Restrict the process to one thread and deterministic operations."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+    # Some operations have no deterministic form on CUDA; on a CPU such an operation is an error.
+    torch.use_deterministic_algorithms(True, warn_only=device == "cuda")
 
 
 def resolve_device(device: str) -> str:
@@ -241,3 +251,20 @@ def predict(
     model.train()
     prob = torch.cat(parts).numpy()
     return prob if ignored is None else np.where(ignored[:, None], np.float32(0), prob)
+
+
+def predict_splits(model: nn.Module, cell: Cell, device: str) -> dict[str, np.ndarray | None]:
+    """Return the probabilities of the splits; of "train" only if the cell has clean labels."""
+    return {
+        "val": predict(model, cell.val_images, device, cell.val_ignored),
+        "test": predict(model, cell.test_images, device),
+        "train": None if cell.clean is None else predict(model, cell.images, device),
+    }
+
+
+def weights_hash(model: nn.Module) -> str:
+    """Return the SHA-256 of a model's parameters and buffers, in hexadecimal."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

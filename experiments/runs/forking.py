@@ -1,8 +1,8 @@
 """The server that forks workers, and the inside of a worker. Standard library only.
 
-Only `experiments.runs.workers` starts a server. The two speak through `control`: a number with two
-files starts a worker, the same number negated kills it. A worker has a socket, for tasks and
-messages (lines of JSON), and the server writes the end of each worker to a pipe.
+Only `experiments.runs.workers` starts a server. The caller sends commands through `control`: a
+number with two files starts a worker, the same number negated kills it. A worker has a socket, for
+tasks and messages (lines of JSON), and the server writes the end of each worker to a pipe.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ class _Link:
         data = json.dumps(message).encode() + b"\n"
         with self.lock, contextlib.suppress(BlockingIOError):
             sent = self.channel.send(data, flags)
-            self.channel.sendall(data[sent:])
+            if sent < len(data):  # else the caller may have closed its end
+                self.channel.sendall(data[sent:])
 
     def receive(self) -> bytes:
         """Return the next task; b"" at the end."""

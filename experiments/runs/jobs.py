@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("dicebench")
 
 PATIENCE = 2.0
-"""Seconds between two looks at a run that another process trains."""
+"""Seconds between two attempts at a run that another process trains."""
 
 
 class Unfinished(ValueError):
-    """Runs could not be trained for a reason that is not their own."""
+    """Runs that could not be trained: their data, disk, lock or configuration."""
 
 
 def run(study: Study, name: str | None = None, jobs: int = 1) -> list[str]:
@@ -117,12 +117,18 @@ class Training:
 
     def _died(self, run: RunSpec, reason: str) -> dict[str, Any]:
         """Record that the worker of a run died; return the result."""
-        folder = self.study.run_folder(run)
+        workspace, code = self.study.workspace, self.code[run.path]
         try:
-            with locks.lock(folder / RUN_LOCK):
-                return worker.record_death(self.study.workspace, run, reason)
-        except locks.Busy as busy:
-            return {"stop": f"{reason}; {busy.holder} holds its lock"}
+            with locks.lock(workspace.run_folder(run) / RUN_LOCK) as held:
+                found = validity(workspace, run)
+                if found.state is State.VALID:  # another process trained it in the meantime
+                    return found.record
+                if found.state is State.EVALUATE:  # the stored predictions stay
+                    return {"stop": reason}
+                worker.check_present(workspace, run, code, held)
+                return worker.record_death(workspace, run, reason)
+        except (locks.Busy, worker.Stop) as error:
+            return {"stop": f"{reason}; {error}"}
 
 
 class Progress:

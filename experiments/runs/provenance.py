@@ -14,7 +14,7 @@ from experiments.plan import versions
 from experiments.plan.dataset import stat
 from experiments.plan.losses import custom_modules
 from experiments.plan.seeds import fingerprint
-from experiments.plan.sources import closure
+from experiments.plan.sources import closure, libraries
 from losses import building
 
 if TYPE_CHECKING:
@@ -66,9 +66,15 @@ def needed_versions(run: RunSpec) -> dict[str, str | None]:
     """Return the present versions of the packages that a run's numbers depend on."""
     packages = [*versions.TRAINING, *versions.EVALUATION]
     if isinstance(run.training.augment, list):
-        packages.append(versions.AUGMENTATION)
+        packages += versions.AUGMENTATION
     installed = {name: versions.version(name) for name in packages}
-    return installed | versions.distributions(custom_modules(run.loss_spec))
+    return installed | _versions_of(frozenset(custom_modules(run.loss_spec)))
+
+
+@cache
+def _versions_of(modules: frozenset[str]) -> dict[str, str | None]:
+    """Return the versions of the packages of modules, and of those that the modules import."""
+    return versions.distributions(modules | libraries(*modules))
 
 
 def begin(run: RunSpec) -> dict[str, Any]:

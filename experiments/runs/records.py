@@ -88,15 +88,22 @@ def encode_counts(rows: Sequence[Mapping[str, Any]]) -> bytes:
 
 
 def write_record(
-    folder: str | Path, record: Mapping[str, Any], files: Mapping[str, bytes] | None = None
+    folder: str | Path,
+    record: Mapping[str, Any],
+    files: Mapping[str, bytes] | None = None,
+    kept: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a run's files and, last, ``run.json``; remove the files of an earlier record."""
+    """Write a run's files and, last, ``run.json``; remove the other files of an earlier record.
+
+    kept: files of the earlier record that stay, with their hashes.
+    """
     folder, files = Path(folder), files or {}
     for name, data in files.items():
         write_whole(folder / name, data)
-    record = {"format": FORMAT, **record, "files": {n: sha256(d) for n, d in files.items()}}
+    hashes = {**(kept or {}), **{name: sha256(data) for name, data in files.items()}}
+    record = {"format": FORMAT, **record, "files": hashes}
     write_whole(folder / RECORD, _text(record | {"sha256": sha256(_text(record))}))
-    for name in {COUNTS_FILE, EXAMPLES_FILE, PREDICTIONS, WEIGHTS} - files.keys():
+    for name in {COUNTS_FILE, EXAMPLES_FILE, PREDICTIONS, WEIGHTS} - hashes.keys():
         (folder / name).unlink(missing_ok=True)
 
 
@@ -122,8 +129,15 @@ def read_record(folder: str | Path, *, files: bool = True) -> dict[str, Any]:
         raise RecordError(f"{path}: format {version}, expected {FORMAT}")
     if digest != sha256(_text(record)):
         raise RecordError(f"{path}: changed since it was written")
-    for name, expected in (record["files"] if files else {}).items():
-        file = folder / name
-        if not file.is_file() or sha256(file.read_bytes()) != expected:
-            raise RecordError(f"{file}: missing, or changed since {RECORD} was written")
+    for name in damaged(folder, record) if files else ():
+        raise RecordError(f"{folder / name}: missing, or changed since {RECORD} was written")
     return record
+
+
+def damaged(folder: Path, record: Mapping[str, Any]) -> set[str]:
+    """Return the names of a record's files that are missing or have another hash."""
+    return {
+        name
+        for name, expected in record["files"].items()
+        if not (folder / name).is_file() or sha256((folder / name).read_bytes()) != expected
+    }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import logging
 import platform
@@ -10,7 +9,6 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import safetensors.torch
 import torch
 from torch import nn
@@ -22,7 +20,13 @@ from experiments.origin.machine import cpu
 from experiments.runs import evaluate, pictures, predictions, provenance, records, workers
 from experiments.runs.batches import Cell, open_cell
 from experiments.runs.checkpoint import Checkpoint
-from experiments.runs.fit import fit, predict, resolve_device
+from experiments.runs.fit import (
+    fit,
+    predict_splits,
+    resolve_device,
+    set_process,
+    weights_hash,
+)
 from experiments.runs.forking import describe
 from experiments.runs.predictions import Predictions
 from experiments.runs.worker import Stop, title
@@ -48,7 +52,7 @@ def train(
     is full.
     """
     device = resolve_device(workspace.device)
-    _set_process(device)
+    set_process(device)
     folder, data = workspace.run_folder(run), workspace.data_folder(*run.cell)
     record = provenance.begin(run) | machine(device)
     files: dict[str, bytes] = {}
@@ -66,7 +70,9 @@ def train(
         record |= {"status": "ok" if fitted.diverged is None else "diverged", "curve": fitted.curve}
         if fitted.diverged is None:
             outputs, kept = _keep(
-                workspace.keep, fitted.model, _predict(fitted.model, cell, device)
+                workspace.keep,
+                fitted.model,
+                Predictions(**predict_splits(fitted.model, cell, device)),
             )
             results, files = _evaluate(outputs, cell)
             record |= results | {"weights": weights_hash(fitted.model)}
@@ -95,13 +101,13 @@ def evaluate_kept(
     The record then has "evaluated": time and commit of this evaluation. ValueError if the
     predictions cannot be used.
     """
-    _set_process(resolve_device(workspace.device))
+    set_process(resolve_device(workspace.device))
     folder = workspace.run_folder(run)
-    record = records.read_record(folder)
+    record = records.read_record(folder, files=False)
+    kept = {n: sha for n, sha in record["files"].items() if n in (PREDICTIONS, WEIGHTS)}
     clock = Clock()
-    kept = {n: (folder / n).read_bytes() for n in (PREDICTIONS, WEIGHTS) if n in record["files"]}
     cell = _open(workspace.data_folder(*run.cell))
-    results, files = _evaluate(predictions.load(kept[PREDICTIONS]), cell)
+    results, files = _evaluate(predictions.load((folder / PREDICTIONS).read_bytes()), cell)
     clock.lap("evaluate")
     origin = provenance.origin()
     record |= results | {"code": provenance.code(run.loss_spec)}
@@ -112,7 +118,7 @@ def evaluate_kept(
     }
     record["seconds"] |= clock.seconds()
     check()
-    records.write_record(folder, record, files | kept)
+    records.write_record(folder, record, files, kept)
     return record
 
 
@@ -150,22 +156,6 @@ def reason(error: Exception) -> str:
     return f"out of memory: {text}" if memory or "DefaultCPUAllocator" in text else text
 
 
-def _set_process(device: str) -> None:
-    """Restrict the process to one thread and deterministic operations."""
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)
-    # Some operations have no deterministic form on CUDA; on a CPU such an operation is an error.
-    torch.use_deterministic_algorithms(True, warn_only=device == "cuda")
-
-
-def _predict(model: nn.Module, cell: Cell, device: str) -> Predictions:
-    return Predictions(
-        val=predict(model, cell.val_images, device, cell.val_ignored),
-        test=predict(model, cell.test_images, device),
-        train=None if cell.clean is None else predict(model, cell.images, device),
-    )
-
-
 def _keep(
     keep: tuple[str, ...], model: nn.Module, outputs: Predictions
 ) -> tuple[Predictions, dict[str, bytes]]:
@@ -192,14 +182,6 @@ def _evaluate(outputs: Predictions, cell: Cell) -> tuple[dict[str, Any], dict[st
         COUNTS_FILE: records.encode_counts(evaluation.counts),
         EXAMPLES_FILE: pictures.encode(outputs.test[: records.EXAMPLES]),
     }
-
-
-def weights_hash(model: nn.Module) -> str:
-    """Return the SHA-256 of a model's parameters and buffers, in hexadecimal."""
-    digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 class Clock:

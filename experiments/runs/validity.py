@@ -1,4 +1,4 @@
-"""Whether a run is valid: the one answer that training, collecting and the report use.
+"""Decide whether a run is valid. Training, collecting, the report and `verify` use this.
 
 Loads no torch.
 """
@@ -11,11 +11,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError
+
 from experiments.data import prepared
 from experiments.layout import PREDICTIONS, WEIGHTS
 from experiments.plan.stamps import is_dropped, signature
-from experiments.runs import predictions, provenance
-from experiments.runs.records import RecordError, read_record
+from experiments.runs import predictions, provenance, records
 
 if TYPE_CHECKING:
     from experiments.plan.runs import RunSpec, Workspace
@@ -52,13 +53,18 @@ def validity(workspace: Workspace, run: RunSpec) -> Validity:
     """
     folder = workspace.run_folder(run)
     try:
-        record = read_record(folder)
-    except RecordError as error:
+        record = records.read_record(folder, files=False)
+        damaged = records.damaged(folder, record)
+        found = _compare(workspace, run, record)
+    except records.RecordError as error:
         return Validity(State.TRAIN, str(error))
-    try:
-        return _compare(workspace, run, record)
     except (KeyError, TypeError, AttributeError) as error:
-        return Validity(State.TRAIN, f"{folder}: the record lacks {error}")
+        return Validity(State.TRAIN, f"{folder}: the record has no valid {error}")
+    if not damaged or found.state in (State.TRAIN, State.FAILED):
+        return found
+    usable = damaged.isdisjoint((PREDICTIONS, WEIGHTS)) and _readable(folder / PREDICTIONS)
+    reason = f"{folder}: damaged or missing: {', '.join(sorted(damaged))}"
+    return Validity(State.EVALUATE if usable else State.TRAIN, reason, record)
 
 
 def _compare(workspace: Workspace, run: RunSpec, record: dict[str, Any]) -> Validity:
@@ -69,10 +75,15 @@ def _compare(workspace: Workspace, run: RunSpec, record: dict[str, Any]) -> Vali
         return Validity(State.TRAIN, "other training code", record)
     if other := _other_versions(record["versions"], provenance.needed_versions(run)):
         return Validity(State.TRAIN, other, record)
+    wanted, used = workspace.device, record["device"]
+    if wanted != "auto" and (wanted == "cpu") != (used == "cpu"):
+        return Validity(State.TRAIN, f"device {used} -> {wanted}", record)
     if record["status"] == "failed":
         return Validity(State.FAILED, record["reason"], record)
-    if record["data"] != content(workspace.data_folder(*run.cell)):
-        return Validity(State.TRAIN, "other data", record)
+    present = content(workspace.data_folder(*run.cell))
+    if record["data"] != present:
+        words = "other data" if present else "the stressed images changed or are missing"
+        return Validity(State.TRAIN, words, record)
     if record["status"] == "diverged":  # there is nothing to evaluate or to keep
         return Validity(State.VALID, record=record)
     if missing := [
@@ -106,14 +117,13 @@ def _other_versions(old: dict[str, Any], new: dict[str, Any]) -> str:
 def content(folder: str | Path) -> str | None:
     """Return the content hash of a stressed folder, computed from its files.
 
-    Of a folder whose images were dropped the hash in its description counts. None if the folder
-    cannot be read.
+    If the images were dropped, return the hash in the description. None if the folder cannot be
+    read.
     """
     folder = Path(folder)
     try:
-        return (
-            prepared.content(folder) if is_dropped(folder) else _measured(folder, signature(folder))
-        )
+        dropped = is_dropped(folder)
+        return prepared.content(folder) if dropped else _measured(folder, signature(folder))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -127,6 +137,6 @@ def _readable(path: Path) -> bool:
     """Return whether stored predictions exist and were made for the present thresholds."""
     try:
         predictions.load(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError, SafetensorError):
         return False
     return True

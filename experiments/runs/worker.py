@@ -1,4 +1,4 @@
-"""The work of one run in a process of its own: lock it, make it valid, and say how it ended.
+"""The work of one run in a worker: lock the run, make it valid, return the result.
 
 The process that starts the workers imports this module, so it loads no torch.
 """
@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments import locks
+from experiments.errors import ConfigError
 from experiments.files import DISK_ERRORS
 from experiments.layout import CHECKPOINT, CONFIG, RUN_LOCK
 from experiments.plan.study import Study
 from experiments.runs import provenance, records
+from experiments.runs.forking import describe
 from experiments.runs.validity import State, validity
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ PRELOAD = ("experiments.runs.run",)
 
 
 class Stop(Exception):
-    """A run cannot be trained now, for a reason that is not its own. Nothing is recorded."""
+    """A run cannot be trained now: its data, disk, lock or configuration. Nothing is recorded."""
 
 
 def work(
@@ -66,9 +68,14 @@ def _make_valid(workspace: Workspace, run: RunSpec, check: Callable[[], None]) -
     check()
     from experiments.runs import run as runs
 
-    if found.state is State.EVALUATE:
+    if found.state is not State.EVALUATE:
+        return runs.train(workspace, run, check)
+    try:
         return runs.evaluate_kept(workspace, run, check)
-    return runs.train(workspace, run, check)
+    except (Stop, OSError):
+        raise
+    except Exception as error:  # the stored predictions stay
+        raise Stop(f"its evaluation failed: {describe(error)}") from None
 
 
 def check_present(
@@ -82,8 +89,11 @@ def check_present(
         raise Stop("another process took over the lock of the run")
     path = Path(workspace.folder, CONFIG)
     if path.is_file() and path.read_text() != workspace.config:
-        present = {other.path: other.fingerprint for other in Study.open(workspace.folder).runs}
-        if present.get(run.path) != run.fingerprint:
+        try:
+            runs = Study.open(workspace.folder).runs
+        except ConfigError as error:
+            raise Stop(f"the configuration of the study changed: {error}") from None
+        if run.fingerprint not in {other.fingerprint for other in runs if other.path == run.path}:
             raise Stop("the configuration of the study changed since the job started")
     if provenance.code(run.loss_spec) != code:
         raise Stop("the code of the run changed since the job started")
