@@ -91,7 +91,7 @@ def test_one_deleted_record_is_one_run_trained_with_the_same_bytes(studied):
     files = {p.name: p.read_bytes() for p in run.iterdir() if p.name != "run.json"}
     (run / "run.json").unlink()
     said = snakemake(folder)
-    assert "1 runs to train" in said
+    assert " 1 to train" in said
     after = records(folder)
     assert all(after[p] == before[p] for p in before if p != path)
     assert same_but_time(after[path], before[path])
@@ -108,7 +108,7 @@ def test_a_loss_of_ones_own_trains_alone_and_stands_in_every_figure(studied):
     said = snakemake(folder)
     after = records(folder)
     new = set(after) - set(before)
-    assert "12 runs to train" in said
+    assert " 12 to train" in said
     assert all("/my_loss/" in path for path in new)
     assert len(new) == 12
     assert all(after[path] == before[path] for path in before)
@@ -127,7 +127,7 @@ def test_a_level_more_is_trained_alone(studied):
     (folder / "study.yaml").write_text(yaml.safe_dump(config))
     before = records(folder)
     runs = len(config["losses"]) * len(config["seeds"])
-    assert f"{runs} runs to train" in snakemake(folder, "collect")
+    assert f" {runs} to train" in snakemake(folder, "collect")
     after = records(folder)
     assert all("/flips-0.1/" in path for path in set(after) - set(before))
     assert all(after[path] == before[path] for path in before)

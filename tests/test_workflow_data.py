@@ -103,7 +103,7 @@ def test_images_that_are_corrected_in_place_are_prepared_and_trained_again(tiny,
     assert "Nothing to be done" in snakemake(folder, "collect")
     for path in (folder / "own" / "masks").iterdir():
         Image.fromarray(np.roll(np.asarray(Image.open(path)), 3, 0)).save(path)
-    assert "4 runs to train" in snakemake(folder, "collect")
+    assert " 4 to train" in snakemake(folder, "collect")
     after = records(folder)
     assert all(after[path]["data"] != before[path]["data"] for path in before)
 

@@ -102,7 +102,7 @@ def _packages(*records: dict[str, Any]) -> set[str]:
     """Return the packages that the numbers of a run depend on, with those of a custom loss."""
     matter = {*versions.TRAINING, *versions.EVALUATION, *versions.DATA}
     if isinstance(records[0]["run"]["training"]["augment"], list):
-        matter.add(versions.AUGMENTATION)
+        matter.update(versions.AUGMENTATION)
     recorded = set().union(*(record["versions"] for record in records))
     return recorded - ({*versions.PACKAGES, "python"} - matter)
 

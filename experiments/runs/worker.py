@@ -39,10 +39,9 @@ def work(
 ) -> dict[str, Any]:
     """Make a run valid; return the parts of its record that the job logs.
 
-    code: `provenance.code` at the start of the job. patience: seconds to wait first. The result
+    code: `provenance.code` at the start of the job. patience: seconds to wait if another process trains the run. The result
     is {"busy": holder} if another process trains the run, and {"stop": reason} after Stop.
     """
-    time.sleep(patience)
     workspace = replace(workspace, folder=os.path.abspath(workspace.folder))  # a loss may chdir
     folder = workspace.run_folder(run)
     try:
@@ -51,6 +50,7 @@ def work(
             record = _make_valid(workspace, run, check)
             return {key: record.get(key) for key in ("status", "reason", "curve", "seconds")}
     except locks.Busy as busy:
+        time.sleep(patience)
         return {"busy": busy.holder}
     except Stop as stop:
         return {"stop": str(stop)}
