@@ -39,8 +39,8 @@ def work(
 ) -> dict[str, Any]:
     """Make a run valid; return the parts of its record that the job logs.
 
-    code: `provenance.code` at the start of the job. patience: seconds to wait if another process trains the run. The result
-    is {"busy": holder} if another process trains the run, and {"stop": reason} after Stop.
+    code: `provenance.code` at the start of the job. patience: seconds to wait if another process
+    trains the run. The result is then {"busy": holder}; after Stop it is {"stop": reason}.
     """
     workspace = replace(workspace, folder=os.path.abspath(workspace.folder))  # a loss may chdir
     folder = workspace.run_folder(run)
