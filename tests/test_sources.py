@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 EDITS = {
     "hit": ("experiments/runs/records.py", "HIT = 0.5", "HIT = 0.9"),
     "size": ("experiments/runs/records.py", '"small": (0, 32)', '"small": (0, 999)'),
+    "prediction": ("experiments/runs/fit.py", "device, cell.val_ignored)", "device)"),
     "seed": ("experiments/plan/seeds.py", "digest[:8]", "digest[8:16]"),
     "mask": ("experiments/data/prepared.py", "mask // 255", "1 - mask // 255"),
     "overlap": ("losses/overlap.py", "2 * s.overlap", "3 * s.overlap"),
@@ -35,6 +36,7 @@ EDITS = {
 AFFECTED = {
     "hit": {"dice evaluate", "cross_entropy evaluate"},
     "size": {"dice evaluate", "cross_entropy evaluate"},
+    "prediction": {"dice train", "cross_entropy train"},
     "seed": {"dice train", "cross_entropy train"},
     "mask": {
         f"{loss} {part}" for loss in ("dice", "cross_entropy") for part in ("train", "evaluate")

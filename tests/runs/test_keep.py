@@ -1,5 +1,6 @@
 """Kept predictions: 8-bit codes with equal counts, and evaluation without training."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,9 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
-from experiments.runs import overlap, predictions, provenance, records
+from experiments.runs import overlap, predictions, provenance, records, worker
 from experiments.runs.predictions import THRESHOLDS, Predictions
-from experiments.runs.validity import State
+from experiments.runs.validity import State, validity
 from tests.runs.conftest import everything_but_time, prepared_study, state, train_here
 
 
@@ -151,3 +152,37 @@ def test_a_failed_run_leaves_no_files_of_an_earlier_one(kept, monkeypatch):
     change_code(monkeypatch, "train")
     train_here(kept, run)
     assert [p.name for p in Path(kept.run_folder(run)).iterdir()] == ["run.json"]
+
+
+def test_an_evaluation_that_fails_keeps_the_predictions(kept, monkeypatch):
+    run = kept.runs[0]
+    train_here(kept, run)
+    change_code(monkeypatch, "evaluate")
+    files = {p.name for p in Path(kept.run_folder(run)).iterdir()}
+
+    def fail(*args):
+        raise RuntimeError("a bug in a metric")
+
+    monkeypatch.setattr("experiments.runs.evaluate.evaluate", fail)
+    result = worker.work(kept.workspace, run, provenance.code(run.loss_spec))
+    assert "a bug in a metric" in result["stop"]
+    assert {p.name for p in Path(kept.run_folder(run)).iterdir()} == files
+    assert state(kept, run) is State.EVALUATE
+
+
+def test_damaged_counts_are_evaluated_again_from_kept_predictions(kept):
+    run = kept.runs[0]
+    train_here(kept, run)
+    before = everything_but_time(kept, run)
+    Path(kept.run_folder(run), "counts.csv").write_text("image\n")
+    assert state(kept, run) is State.EVALUATE
+    train_here(kept, run)
+    assert everything_but_time(kept, run) == before
+
+
+def test_another_device_is_another_run(kept):
+    run = kept.runs[0]
+    train_here(kept, run)
+    assert validity(replace(kept.workspace, device="cpu"), run).state is State.VALID
+    other = validity(replace(kept.workspace, device="cuda"), run)
+    assert (other.state, other.reason) == (State.TRAIN, "device cpu -> cuda")
