@@ -18,6 +18,7 @@ from experiments import locks
 from experiments.files import FULL, is_disk_error, write_whole
 from experiments.layout import CONFIG, DONE, DRIVER_LOCK
 from experiments.origin import calls
+from experiments.runs.forking import DRIVER
 
 if TYPE_CHECKING:
     from experiments.plan.stamps import Stamps
@@ -38,7 +39,7 @@ class Driver:
         self.path = study.file(DRIVER_LOCK)
         self._held = contextlib.ExitStack()
         # Jobs end when this process is gone, however it ends.
-        os.environ["DICEBENCH_DRIVER"] = str(os.getpid())
+        os.environ[DRIVER] = str(os.getpid())
 
     def sweep(self, stamps: Stamps) -> None:
         """Remove the void stamps, unless another process runs the study."""

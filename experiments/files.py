@@ -10,6 +10,8 @@ import os
 import re
 import shutil
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -164,6 +166,20 @@ def is_alive(pid: int) -> bool:
     except PermissionError:
         pass
     return True
+
+
+def start_time(pid: int) -> str | None:
+    """Return the start time of a process; None if there is none, or if it has ended."""
+    if sys.platform == "linux":
+        try:
+            words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return None
+        return None if words[0] in "ZX" else words[19]
+    command = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    state, _, start = done.stdout.partition(" ")
+    return None if state[:1] in ("", "Z") else start.strip()
 
 
 def _remove(path: Path) -> None:

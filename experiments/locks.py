@@ -30,7 +30,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from experiments.files import is_alive, is_disk_error, named, pid_space, sweep, temporary_of
+from experiments.files import (
+    is_alive,
+    is_disk_error,
+    named,
+    pid_space,
+    start_time,
+    sweep,
+    temporary_of,
+)
 
 BEAT, STALE = 20, 120
 """Seconds between the touches of a lock file; seconds without one after which it is free."""
@@ -153,7 +161,7 @@ def _is_alive(holder: Mapping[str, Any], age: float) -> bool:
     """Return whether a holder without a ``flock`` here is alive. age: of its file, in seconds."""
     if (holder.get("machine"), holder.get("space")) == (_machine(), pid_space()):
         pid = holder["pid"]
-        return is_alive(pid) and _started(pid) == holder["started"]
+        return is_alive(pid) and start_time(pid) == holder["started"]
     return age < STALE
 
 
@@ -172,7 +180,7 @@ def _flock(file: int) -> bool | None:
 
 def _identity() -> dict[str, Any]:
     pid, since = os.getpid(), time.strftime("%Y-%m-%d %H:%M:%S")
-    process = (socket.gethostname(), _machine(), pid_space(), pid, _started(pid))
+    process = (socket.gethostname(), _machine(), pid_space(), pid, start_time(pid))
     return dict(zip(HOLDER, (*process, since, os.urandom(16).hex()), strict=True))
 
 
@@ -182,15 +190,6 @@ def _machine() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return socket.gethostname()
-
-
-def _started(pid: int) -> str | None:
-    """Return the start time of a process; None if it has ended, or without /proc."""
-    try:
-        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if words[0] in "ZX" else words[19]
 
 
 def _read(path: Path) -> dict[str, Any]:

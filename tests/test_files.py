@@ -307,7 +307,7 @@ def test_fault_24_a_mapped_split_on_a_full_disk_is_an_error_and_no_signal(tmp_pa
         remount("size=8m")
         process = python(MAP, path)
         assert process.communicate()[0].split() == ["49500000"]
-        assert names(path.parent) == ["split.npy"]
+        assert names(path.parent) == ["split.npy", "split.sha256"]
 
 
 def test_fault_24_a_dataset_that_the_disk_has_no_room_for_is_not_there(tmp_path):

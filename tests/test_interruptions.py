@@ -12,6 +12,7 @@ import psutil
 import pytest
 import yaml
 
+from experiments.driver import STOPPED
 from tests.conftest import TINY
 from tests.workflow import copy_tree, python, records, snakemake, start, step
 
@@ -52,6 +53,10 @@ def in_training(folder, driver, log):
     before = records(folder)
     wait(lambda: len(records(folder)) > len(before) or driver.poll() is not None)
     assert driver.poll() is None, log.read_text()
+    return processes_of(driver)
+
+
+def processes_of(driver):
     return [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]
 
 
@@ -76,7 +81,7 @@ def test_fault_20_an_interrupted_call_ends_within_5_seconds_and_loses_nothing(fo
     assert seconds < 5
     assert driver.returncode != 0
     if number != signal.SIGKILL:
-        assert said.count("The same command goes on where it stopped") == 1
+        assert said.count(STOPPED) == 1
         assert "Traceback" not in said
     assert records(folder).items() >= done.items()
     assert len(records(folder)) < RUNS
@@ -102,6 +107,25 @@ def test_two_shells_train_nothing_twice_and_the_second_says_for_whom_it_waits(fo
     assert len(after) == RUNS
     assert after.items() >= before.items()
     assert (log.read_text() + said).count(": ok, ") == len(after) - len(before)
+
+
+def test_a_call_that_waits_is_ended_by_one_signal_and_a_working_one_at_once_by_two(folder):
+    write_study(folder, training=STUDY["training"] | {"steps": 400})
+    first, log = start(folder, "collect")
+    wait(lambda: " to train" in log.read_text())
+    second, log = start(folder, "collect")
+    wait(lambda: "waiting for its end" in log.read_text())
+    second.send_signal(signal.SIGINT)
+    assert wait(lambda: second.poll() is not None) < 5
+    assert STOPPED in log.read_text()
+    assert "Traceback" not in log.read_text()
+    processes = processes_of(first)
+    for _ in range(2):
+        first.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+    assert wait(lambda: not any(map(running, processes))) < 5
+    assert "Traceback" not in log.read_text()
+    write_study(folder)
 
 
 CONFIGURE = """

@@ -20,20 +20,20 @@ import select
 import signal
 import socket
 import struct
-import subprocess
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import NoReturn
+
+from experiments.files import start_time
 
 log = logging.getLogger("dicebench")
 
 DRIVER = "DICEBENCH_DRIVER"
-"""Environment variable: process id of the workflow's driver, without which no step goes on."""
+"""Environment variable: process id of the workflow's driver; a step ends after its driver."""
 LONGEST, LONGEST_LINE = 500, 10_000
 """Characters of a reason and of a log line, at most."""
 NUMBER, LENGTH = struct.Struct("i"), struct.Struct("Q")
@@ -266,18 +266,7 @@ def watch_driver() -> None:
     """End this process, and with it its workers, when the driver named by DRIVER has ended."""
     driver = os.environ.get(DRIVER)
     if driver:
-        start = _start_time(driver)
-        _watch(lambda: start is not None and _start_time(driver) == start, lambda: os._exit(143))
-
-
-def _start_time(pid: str) -> str | None:
-    """Return the start time of a process; None if there is none, or if it has ended."""
-    if sys.platform == "linux":
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return None
-        return None if fields[0] in "ZX" else fields[19]
-    command = ["ps", "-o", "stat=,lstart=", "-p", pid]
-    state, _, start = subprocess.run(command, capture_output=True, text=True).stdout.partition(" ")
-    return None if state[:1] in ("", "Z") else start.strip()
+        start = start_time(int(driver))
+        _watch(
+            lambda: start is not None and start_time(int(driver)) == start, lambda: os._exit(143)
+        )

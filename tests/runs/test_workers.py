@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.files import start_time
 from experiments.runs import forking, workers
 from experiments.runs.workers import Died, Outcome, Pool, Task, call_alone
 from tests.runs import calls
@@ -29,7 +30,7 @@ def outcomes(tasks, slots=2, **limits):
 
 def lives(pid):
     """Whether a process runs; a zombie does not."""
-    return forking._start_time(str(pid)) is not None
+    return start_time(pid) is not None
 
 
 def wait_until(condition, seconds):
@@ -332,10 +333,10 @@ def test_a_caller_loads_nothing_of_its_preloaded_modules():
 
 def test_a_process_is_known_by_its_start_time():
     process = subprocess.Popen(["sleep", "60"])
-    mine, other = (forking._start_time(str(pid)) for pid in (os.getpid(), process.pid))
+    mine, other = (start_time(pid) for pid in (os.getpid(), process.pid))
     assert mine != other
-    assert forking._start_time(str(process.pid)) == other
+    assert start_time(process.pid) == other
     process.kill()
-    assert wait_until(lambda: forking._start_time(str(process.pid)) is None, 2)  # a zombie
+    assert wait_until(lambda: start_time(process.pid) is None, 2)  # a zombie
     process.wait()
-    assert forking._start_time(str(process.pid)) is None
+    assert start_time(process.pid) is None
