@@ -66,7 +66,15 @@ def start(folder: Path) -> subprocess.Popen:
             stdout=log,
             stderr=log,
             start_new_session=True,
+            preexec_fn=_default_signals,
         )
+
+
+def _default_signals() -> None:
+    """Let signals end the command, also if this benchmark runs in the background."""
+    for number, _ in SERIES.values():
+        if number != signal.SIGKILL:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def results_of(folder: Path) -> tuple[dict[str, str], list[str]]:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -46,8 +47,14 @@ def start(folder, *words):
             stdout=file,
             stderr=file,
             start_new_session=True,
+            preexec_fn=default_interrupt,
         )
     return process, log
+
+
+def default_interrupt():
+    """Let SIGINT end a command, also if the tests run in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def python(folder, script):
