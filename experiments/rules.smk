@@ -22,11 +22,11 @@ if study.fetched:
 
     # The licences are printed first. A dataset that requires registration stops the study here.
     rule terms:
-        localrule: True
         output:
             str(stamps.terms.path),
         log:
             f"{folder}/logs/terms.log",
+        localrule: True
         shell:
             "python -m experiments terms {folder:q}"
 
@@ -36,13 +36,13 @@ for source in study.fetched:
     rule:
         name:
             f"fetch_{source}"
-        localrule: True  # on a cluster: not on a node, which may have no network
         input:
             stamps.fetch[source].inputs,
         output:
             str(stamps.fetch[source].path),
         log:
             f"{folder}/logs/fetch/{source}.log",
+        localrule: True  # on a cluster: not on a node, which may have no network
         params:
             source=source,
         shell:
