@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from analysis.steps import STEPS
 from experiments import layout
+from experiments.files import file_sha256
 from experiments.plan import stamps
 from experiments.plan.seeds import fingerprint
 from experiments.plan.stamps import Stamp
 
-STAMPED = ("estimates", "verdicts", "figures", "stresses", "report", "paper", "calibration")
+STAMPED = [step for step in STEPS if step != "verify"]
 """Steps of the analysis that have a stamp, in their order."""
 
 
@@ -31,10 +31,7 @@ class Stamps(stamps.Stamps):
         """Return a fingerprint of a step's code and of the versions of all packages."""
         if step not in STEPS:
             return stamps.Stamps(self.study).code(step)
-        templates = [
-            hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(Path(__file__).parent.rglob("*.j2"))
-        ]
+        templates = [file_sha256(path) for path in sorted(Path(__file__).parent.rglob("*.j2"))]
         return fingerprint([super().code(step), templates])
 
     def _analysis(self, step: str, made: Sequence[str], after: Iterable[Stamp]) -> Stamp:

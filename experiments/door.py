@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.errors import ConfigError
-from experiments.files import FULL, is_disk_error
+from experiments.files import disk_advice, is_disk_error
 from experiments.layout import CONFIG
 from experiments.locks import Busy
 from experiments.runs.forking import watch_driver
@@ -108,11 +108,7 @@ def errors_in_one_line(work: str) -> Iterator[None]:
         raise SystemExit(1) from None
     except Exception as error:
         if is_disk_error(error):
-            mend = "free space" if error.errno in FULL else "make it accessible"
-            log.error(
-                "dicebench: %s: %s; %s, then run the same command again; finished runs are kept",
-                *(error.filename, error.strerror, mend),
-            )
+            log.error("%s", disk_advice(error))
         else:
             log.exception("dicebench: %s failed", work)
         raise SystemExit(1) from None

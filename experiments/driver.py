@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NoReturn
 import psutil
 
 from experiments import locks
-from experiments.files import FULL, is_disk_error, write_whole
-from experiments.layout import CONFIG, DONE, DRIVER_LOCK
+from experiments.files import disk_advice, is_disk_error, write_whole
+from experiments.layout import CONFIG, DONE, DRIVER_LOCK, SWEEP_LOCK
 from experiments.origin import calls
 from experiments.runs.forking import DRIVER
 
@@ -45,9 +45,15 @@ class Driver:
         """Remove the void stamps, unless another process runs the study."""
         if not self.study.file(DONE).is_dir():
             return
-        # No lock can be made in a read-only folder, and none is needed.
-        lock = locks.lock if os.access(self.study.folder, os.W_OK) else contextlib.nullcontext
-        with contextlib.suppress(locks.Busy), _in_one_line(self.path), lock(self.path):
+        with (
+            contextlib.suppress(locks.Busy),
+            _in_one_line(self.path),
+            contextlib.ExitStack() as held,
+        ):
+            if os.access(self.study.folder, os.W_OK):  # else no lock can be made, nor is it needed
+                # Another call that only sweeps is waited for: its study's lock is soon free.
+                held.enter_context(locks.lock(self.study.file(SWEEP_LOCK), wait=True))
+                held.enter_context(locks.lock(self.path))
             stamps.sweep()
 
     def start(self) -> None:
@@ -88,11 +94,7 @@ def _in_one_line(path: Path) -> Iterator[None]:
     except OSError as error:
         if not is_disk_error(error):
             raise
-        mend = "free space" if error.errno in FULL else "make it accessible"
-        raise SystemExit(
-            f"dicebench: {error.filename or path}: {error.strerror}; {mend}, then run the same "
-            "command again; finished runs are kept"
-        ) from None
+        raise SystemExit(disk_advice(error, path)) from None
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -15,14 +15,31 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-"""Numbers of the errors of a disk without room."""
+"""Error numbers of a full disk."""
 DISK_ERRORS = (*FULL, errno.EROFS, errno.EACCES)
-"""Those, and the numbers of the errors of a disk that cannot be written."""
+"""FULL, and the error numbers of a disk that cannot be written."""
 OLD = 24 * 3600
 """Seconds after which a temporary of another host is removed."""
+
+
+def sha256(data: bytes | str) -> str:
+    """Return the SHA-256 of bytes or text, in hexadecimal."""
+    return hashlib.sha256(data if isinstance(data, bytes) else data.encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def now() -> str:
+    """Return the time in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def pid_space() -> str:
@@ -37,7 +54,7 @@ def pid_space() -> str:
 
 
 def _host() -> str:
-    return hashlib.sha256(f"{socket.gethostname()} {pid_space()}".encode()).hexdigest()[:8]
+    return sha256(f"{socket.gethostname()} {pid_space()}")[:8]
 
 
 def write_whole(path: str | Path, data: str | bytes) -> None:
@@ -124,6 +141,18 @@ def named(path: Path, temporary: Path | None = None) -> Iterator[None]:
 def is_disk_error(error: BaseException) -> bool:
     """Return whether a disk has no room or cannot be written: the user can mend it."""
     return isinstance(error, OSError) and error.errno in DISK_ERRORS
+
+
+def disk_advice(error: OSError, path: str | Path = "") -> str:
+    """Return one line for the user: the file, the error and the remedy.
+
+    path: named if the error names no file.
+    """
+    remedy = "free space" if error.errno in FULL else "make it accessible"
+    return (
+        f"dicebench: {error.filename or path}: {error.strerror}; {remedy}, then run the same "
+        "command again; finished runs are kept"
+    )
 
 
 def reserve(path: Path) -> None:

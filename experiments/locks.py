@@ -9,8 +9,8 @@ away:
   is not supported, a file that is not touched for STALE seconds is free. Ages are differences of
   two times of the file system's own clock; the clocks of the nodes do not matter.
 
-A forked child inherits open files, and with them a ``flock``. So it closes them at once: a lock
-never outlives its holder in a child, and the child does not hold it. (Files are closed at an
+A forked child inherits open files, and with them a ``flock``. Each child therefore closes its
+copies at once: a lock ends with its holder, and a child never holds one. (Files are closed at an
 ``exec`` too. Only C code that forks by itself, without ``exec``, would keep the lock.) A second
 lock of the same file in the same process is Busy.
 """

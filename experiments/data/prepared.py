@@ -21,6 +21,7 @@ from PIL import Image
 
 from experiments.data.decoding import decode
 from experiments.data.splits import check_lists, join_groups, split_groups
+from experiments.files import sha256
 from experiments.layout import (
     CLEAN,
     DESCRIPTION,
@@ -144,7 +145,7 @@ def _words(image: Image.Image) -> str:
 
 def image_hash(image: UInt8[np.ndarray, "h w *c"]) -> str:
     """Return the SHA-256 of an image's pixels: its identity, without its file name."""
-    return hashlib.sha256(image.tobytes()).hexdigest()
+    return sha256(image.tobytes())
 
 
 def read(folder: str | Path, masks: str = MASKS) -> Prepared:

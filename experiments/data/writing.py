@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from PIL import Image
 
 from experiments.data import prepared
 from experiments.data.splits import without_copies
-from experiments.files import whole_folder, write_whole
+from experiments.files import file_sha256, sha256, whole_folder, write_whole
 from experiments.layout import DESCRIPTION, IDS, IMAGES, SPLITS
 
 if TYPE_CHECKING:
@@ -120,7 +119,7 @@ def _convert(folder: Path, samples: Iterable[Sample], info: Mapping[str, Any]) -
         for layer, array in layers.items():
             file = f"{layer}/{sample.stem}.png"
             save_image(folder / file, array)
-            manifest[file] = hashlib.sha256((folder / file).read_bytes()).hexdigest()
+            manifest[file] = file_sha256(folder / file)
         if sample.split:
             split.setdefault(sample.split, []).append(sample.stem)
         if sample.group:
@@ -133,7 +132,7 @@ def _convert(folder: Path, samples: Iterable[Sample], info: Mapping[str, Any]) -
         "split": _without_copies(folder, split, manifest) or None,
         "groups": groups or None,
         "measured": {name: _summary(values) for name, values in fractions.items()},
-        "content": hashlib.sha256(text.encode()).hexdigest(),
+        "content": sha256(text),
     }
     _describe(folder, {**info, **derived})
 

@@ -6,17 +6,15 @@ packages and the source of the custom losses. Each of them is stored once, under
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.files import write_whole
+from experiments.files import now, sha256, write_whole
 from experiments.layout import CALLS, ORIGIN
 from experiments.origin import machine, repository
 from experiments.plan import versions
@@ -40,10 +38,10 @@ def write(study: Study, command: Sequence[str], cores: int | None = None) -> Non
     """
     folder = study.file(ORIGIN)
     call = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "time": now(),
         "command": _command(command),
         "cores": cores,
-        "config": _sha(study.json.encode()),
+        "config": sha256(study.json.encode()),
         **_code(folder),
         "packages": _store(folder, "packages", ".txt", "\n".join([*packages(), ""]).encode()),
         "losses": _losses(study, folder),
@@ -74,7 +72,7 @@ def stored_packages(study: Study, call: dict[str, Any]) -> dict[str, str]:
 
 def difference_hash(state: repository.State) -> str | None:
     """Return the SHA-256 of the uncommitted difference; None if there is none."""
-    return _sha(state.difference) if state.difference else None
+    return sha256(state.difference) if state.difference else None
 
 
 def packages() -> list[str]:
@@ -171,19 +169,15 @@ def _command(words: Sequence[str]) -> str:
 
 def _store(folder: Path, stem: str, suffix: str, data: bytes) -> str:
     """Write data under its hash, unless it is there; return the name of the file."""
-    name = f"{stem}-{_sha(data)[:12]}{suffix}"
+    name = f"{stem}-{sha256(data)[:12]}{suffix}"
     if not (folder / name).exists():
         write_whole(folder / name, data)
     return name
 
 
 def _digest(files: Mapping[str, bytes]) -> str:
-    hashes = {name: _sha(data) for name, data in sorted(files.items())}
-    return _sha(json.dumps(hashes).encode())[:12]
-
-
-def _sha(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+    hashes = {name: sha256(data) for name, data in sorted(files.items())}
+    return sha256(json.dumps(hashes).encode())[:12]
 
 
 def _parsed(text: str) -> Any:

@@ -148,7 +148,7 @@ def changes(study: Study) -> list[str]:
         lines.append(f"commit {last['commit'][:12]} -> {state.commit[:12]}")
     stored = (last.get("difference") or {}).get("sha256")
     if stored != calls.difference_hash(state):
-        lines.append("the uncommitted difference is another one")
+        lines.append("the uncommitted changes differ")
     lines += _code_changes(study) + _package_changes(study, last)
     now, then = machine.machine(), last.get("machine") or {}
     lines += [
@@ -169,7 +169,7 @@ def _code_changes(study: Study) -> list[str]:
         with contextlib.suppress(RecordError, KeyError):
             record = read_record(study.run_folder(run), files=False)
             changed += record["code"] != present[run.loss]
-    return [f"the code of {changed} of {len(study.runs)} runs is another one"] if changed else []
+    return [f"{changed} of {len(study.runs)} runs were trained with other code"] if changed else []
 
 
 def _package_changes(study: Study, last: dict[str, Any]) -> list[str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.errors import ConfigError
-from experiments.files import write_whole
+from experiments.files import file_sha256, sha256, write_whole
 from experiments.layout import DESCRIPTION, SOURCES_FILE
 
 if TYPE_CHECKING:
@@ -78,10 +77,9 @@ def _hashed(folder: Path, paths: list[Path]) -> dict[str, Any] | None:
     names = {path.relative_to(folder).as_posix(): path for path in paths}
     lines = []
     for name, path in sorted(names.items()):
-        with path.open("rb") as file:
-            lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {name}\n")
+        lines.append(f"{file_sha256(path)}  {name}\n")
     return {
         "files": len(paths),
         "bytes": sum(path.stat().st_size for path in paths),
-        "sha256": hashlib.sha256(os.fsencode("".join(lines))).hexdigest(),
+        "sha256": sha256(os.fsencode("".join(lines))),
     }

@@ -87,7 +87,7 @@ class Dataset:
         return not self.fetched or os.path.exists(f"{self.folder}/{DESCRIPTION}")
 
     def check_target(self, target: str | None, setting: str) -> None:
-        """Raise ConfigError if the dataset, as far as it is known, has no such target."""
+        """Raise ConfigError if the dataset is known to lack the target."""
         if self.controlled:
             raise ConfigError(
                 f"{setting}: {target!r} is not allowed; allowed: nothing, for controlled images"

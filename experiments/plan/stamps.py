@@ -11,7 +11,6 @@ depends on, and the runs that are to be tried again. It is void if any of these 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments import layout
 from experiments.errors import ConfigError
-from experiments.files import write_whole
+from experiments.files import file_sha256, sha256, write_whole
 from experiments.plan import versions
 from experiments.plan.seeds import fingerprint
 from experiments.plan.sources import closure, libraries
@@ -117,7 +116,7 @@ def signature(path: Path) -> str | None:
         return _hash(path)
     entries = list(_entries(path))
     text = ";".join(sorted(f"{name}:{s.st_size}:{s.st_mtime_ns}" for name, s in entries))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return sha256(text)[:16]
 
 
 def _entries(folder: Path | str, prefix: str = "") -> Iterator[tuple[str, os.stat_result]]:
@@ -141,19 +140,17 @@ def is_dropped(folder: Path) -> bool:
 
 def _hash(path: Path) -> str | None:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return file_sha256(path)
     except FileNotFoundError:
         return None
 
 
-@cache
-def _file_hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def code_hash(*modules: str) -> str:
     """Return a fingerprint of the content of the project's files that modules import."""
-    return fingerprint({name: _file_hash(path) for name, path in closure(*modules).items()})
+    return fingerprint({name: _code_sha256(path) for name, path in closure(*modules).items()})
+
+
+_code_sha256 = cache(file_sha256)
 
 
 class Stamps:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +13,7 @@ from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor
 
 from experiments.data import prepared
-from experiments.files import reserve, whole_file, write_whole
+from experiments.files import file_sha256, reserve, whole_file, write_whole
 from experiments.layout import CLEAN, IGNORED
 from experiments.plan.seeds import stable_seed
 
@@ -78,20 +77,15 @@ def stack(
     if np.prod(shape, dtype=np.int64) <= LARGE:
         return np.stack(list(arrays))
     hashed = path.with_suffix(".sha256")
-    if not (path.exists() and hashed.exists() and hashed.read_text() == _digest(path)):
+    if not (path.exists() and hashed.exists() and hashed.read_text() == file_sha256(path)):
         with whole_file(path) as temporary:
             mapped = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
             reserve(temporary)  # else a full disk is the signal SIGBUS, which ends the process
             for i, array in enumerate(arrays):
                 mapped[i] = array
             mapped.flush()
-            write_whole(hashed, _digest(temporary))
+            write_whole(hashed, file_sha256(temporary))
     return np.load(path, mmap_mode="r")
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @lru_cache(maxsize=2)

@@ -7,7 +7,6 @@ of the run and the SHA-256 of the two newest checkpoints. No file is unpickled.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
@@ -23,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from experiments.files import write_whole
+from experiments.files import file_sha256, write_whole
 from experiments.layout import CHECKPOINT, CHECKPOINT_INFO
 
 log = logging.getLogger("dicebench")
@@ -54,7 +53,7 @@ class Checkpoint:
             except Exception as error:  # a damaged or forged file can cause any type of error
                 log.warning("%s: refused: %s", self._path(self._newest.pop(0)[0]), error)
         for path in self._tidy():
-            log.warning("%s: removed: it is not of a whole checkpoint of this run", path)
+            log.warning("%s: removed: it belongs to no complete checkpoint of this run", path)
         self._saved = time.monotonic()
         return state
 
@@ -72,7 +71,7 @@ class Checkpoint:
             self.folder.mkdir(parents=True, exist_ok=True)
             save_file(tensors, path, metadata)
             path.chmod(self.folder.stat().st_mode & 0o666)  # safetensors makes it private
-            newest = [(step, _sha256(path)), *self._newest]
+            newest = [(step, file_sha256(path)), *self._newest]
             listed = [{"step": step, "sha256": digest} for step, digest in newest]
             info = {"identity": self.identity, "checkpoints": listed}
             write_whole(self.folder / CHECKPOINT_INFO, json.dumps(info, indent=1) + "\n")
@@ -110,7 +109,7 @@ class Checkpoint:
 
     def _read(self, step: int, digest: str) -> dict[str, Any]:
         path = self._path(step)
-        if _sha256(path) != digest:
+        if file_sha256(path) != digest:
             raise ValueError(f"its SHA-256 differs from that in {CHECKPOINT_INFO}")
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -124,11 +123,6 @@ class Checkpoint:
         for path in old:
             path.unlink(missing_ok=True)
         return old
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.files import file_sha256
 from experiments.origin.repository import git
 from experiments.plan import versions
 from experiments.plan.dataset import stat
@@ -49,8 +48,7 @@ def _hash(*modules: str) -> str:
         found = closure(*modules)
         found.pop("losses.registry", None)
         files = {path: stat(path) for path in found.values()}
-        hashed = {name: hashlib.sha256(path.read_bytes()) for name, path in found.items()}
-        digest = fingerprint({name: sha.hexdigest() for name, sha in hashed.items()})
+        digest = fingerprint({name: file_sha256(path) for name, path in found.items()})
         _hashes[key] = files, digest
     return digest
 
@@ -86,11 +84,6 @@ def begin(run: RunSpec) -> dict[str, Any]:
         "code": code(run.loss_spec),
         "versions": source["versions"] | needed_versions(run),
     }
-
-
-def now() -> str:
-    """Return the time in UTC."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 @cache

@@ -8,7 +8,6 @@ hash. Scores are not stored.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.files import write_whole
+from experiments.files import file_sha256, sha256, write_whole
 from experiments.layout import COUNTS_FILE, EXAMPLES_FILE, PREDICTIONS, RECORD, WEIGHTS
 
 FORMAT = 5
@@ -77,11 +76,6 @@ class RecordError(ValueError):
     """A record or table that is missing, damaged or of another configuration."""
 
 
-def sha256(data: bytes | str) -> str:
-    """Return the SHA-256 of bytes or text, in hexadecimal."""
-    return hashlib.sha256(data if isinstance(data, bytes) else data.encode()).hexdigest()
-
-
 def encode_counts(rows: Sequence[Mapping[str, Any]]) -> bytes:
     """Return rows of counts as the bytes of ``counts.csv``."""
     return pd.DataFrame(rows, columns=[*COUNTS, *DISTANCES]).to_csv(index=False).encode()
@@ -139,5 +133,5 @@ def damaged(folder: Path, record: Mapping[str, Any]) -> set[str]:
     return {
         name
         for name, expected in record["files"].items()
-        if not (folder / name).is_file() or sha256((folder / name).read_bytes()) != expected
+        if not (folder / name).is_file() or file_sha256(folder / name) != expected
     }

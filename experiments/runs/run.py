@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from experiments.data import prepared
-from experiments.files import DISK_ERRORS
+from experiments.files import is_disk_error, now
 from experiments.layout import COUNTS_FILE, EXAMPLES_FILE, PREDICTIONS, WEIGHTS
 from experiments.origin.machine import cpu
 from experiments.runs import evaluate, pictures, predictions, provenance, records, workers
@@ -39,7 +39,7 @@ log = logging.getLogger("dicebench")
 REPORT_EVERY = 20.0
 """Seconds between log lines about a run in progress."""
 IDENTITY = ("fingerprint", "data", "versions", "device", "machine")
-"""Entries of a record that a checkpoint has in common with it; also the training's code."""
+"""Entries of a record that a checkpoint must match, besides the training code."""
 
 
 def train(
@@ -80,12 +80,12 @@ def train(
         else:
             record["step"] = fitted.diverged
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+        if is_disk_error(error):
             raise
         log.exception("run %s failed", run.path)
         record |= {"status": "failed", "reason": reason(error)}
     clock.lap("evaluate")
-    record |= {"written": provenance.now(), "seconds": clock.seconds()}
+    record |= {"written": now(), "seconds": clock.seconds()}
     check()
     records.write_record(folder, record, files)
     if record["status"] != "failed":  # else the next try continues from it
@@ -112,7 +112,7 @@ def evaluate_kept(
     origin = provenance.origin()
     record |= results | {"code": provenance.code(run.loss_spec)}
     record["evaluated"] = {
-        "written": provenance.now(),
+        "written": now(),
         "commit": origin["commit"],
         "dirty": origin["dirty"],
     }

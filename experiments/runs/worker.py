@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments import locks
 from experiments.errors import ConfigError
-from experiments.files import DISK_ERRORS
+from experiments.files import is_disk_error, now
 from experiments.layout import CHECKPOINT, CONFIG, RUN_LOCK
 from experiments.plan.study import Study
 from experiments.runs import provenance, records
@@ -55,7 +55,7 @@ def work(
     except Stop as stop:
         return {"stop": str(stop)}
     except OSError as error:
-        if error.errno not in DISK_ERRORS:
+        if not is_disk_error(error):
             raise
         return {"stop": f"{error.filename or folder}: {error.strerror}"}
 
@@ -103,7 +103,7 @@ def record_death(workspace: Workspace, run: RunSpec, reason: str) -> dict[str, A
     """Record that the process of a run ended before the run did; return the record."""
     seconds: dict[str, float] = {}
     record = provenance.begin(run) | {"status": "failed", "reason": reason, "seconds": seconds}
-    record |= {"written": provenance.now(), "device": workspace.device}
+    record |= {"written": now(), "device": workspace.device}
     records.write_record(workspace.run_folder(run), record)
     return record
 

@@ -38,9 +38,9 @@ LARGEST = 1 << 24
 SILENCE = 60.0
 """Seconds without a sign of life before a warning is logged."""
 TICK = 0.25
-"""Seconds between two looks at the time limits."""
+"""Seconds between two checks of the time limits."""
 PAUSE = 10.0
-"""Seconds between two looks that count for no limit: the machine or the caller was suspended."""
+"""Longer gaps between two checks count for no limit: the machine was suspended."""
 
 _START = """
 import json, sys
@@ -179,7 +179,7 @@ class Pool:
 
 
 class _Worker:
-    """A worker, as its caller has it."""
+    """The caller's side of a worker."""
 
     def __init__(self, server: _Server) -> None:
         self.server, self.number = server, next(_numbers)
@@ -300,7 +300,7 @@ def _server(preload: tuple[str, ...]) -> _Server:
 
 
 class _Server:
-    """The server, as its caller has it. It ends when `control` is closed."""
+    """The caller's side of the server. The server ends when `control` is closed."""
 
     def __init__(self, preload: tuple[str, ...]) -> None:
         self.control, end = socket.socketpair()
