@@ -19,7 +19,8 @@ try:
         refuse_duplicates(path)
     study = Study(config)
     stamps = Stamps(study)
-    stamps.refuse_files(sys.argv[1:])
+    if workflow.is_main_process:  # a job on a cluster waits for files, by their names
+        stamps.refuse_files(sys.argv[1:])
 except ConfigError as error:
     raise WorkflowError(f"The configuration is refused.\n{error}") from None
 
