@@ -78,6 +78,13 @@ def test_a_command_of_snakemake_needs_no_cores(finished, words):
     assert done.returncode == 0, done.stderr
 
 
+def test_a_job_on_a_cluster_may_name_files_and_a_user_may_not(finished):
+    (stamp,) = (study_of(finished) / "done").glob("check-*")
+    words = ("--wait-for-files", str(stamp.relative_to(finished)), "--target-jobs", "check:")
+    snakemake(finished, "--mode", "remote", *words, "--dry-run")
+    assert "allowed: names of steps" in snakemake(finished, *words[:2], ok=False)
+
+
 def test_verify_finds_a_finished_study_valid(finished):
     said = snakemake(finished, "verify")
     assert f"all {RUNS} runs, their data, tables and figures are valid" in said

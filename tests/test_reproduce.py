@@ -205,8 +205,8 @@ def test_changes_since_a_study_are_reported(pair, monkeypatch):
     change(study, code={"train": "z", "evaluate": "z"})
     commit, difference, code, package, machine = compare.changes(study)
     assert commit == "results/tiny: commit cccccccccccc -> dddddddddddd"
-    assert "uncommitted difference" in difference
-    assert "the code of 1 of 4 runs" in code
+    assert "the uncommitted changes differ" in difference
+    assert "1 of 4 runs were trained with other code" in code
     assert "numpy 0." in package
     assert "other instruction sets" in machine
     monkeypatch.setattr(repository, "state", lambda: repository.State(None, None, reason="no git"))
