@@ -8,11 +8,16 @@ indices, one that takes probabilities with ours on those. Memory is the peak of 
 backward pass, without logits and target. Writes OUT/losses-DEVICE-THREADS.csv and .md (default
 docs/benchmarks). Measure on an idle machine: on a busy one, two threads wait for each other at
 every operation.
+
+On CUDA the time is that between two synchronisations, which for small inputs is the time that
+Python takes. The device time next to it is that of the operations alone. Targets are trusted
+(`losses.trusted`), as in a study.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import importlib.metadata
 import os
@@ -20,29 +25,34 @@ import platform
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import kornia.losses as kornia
 import monai.losses as monai
 import segmentation_models_pytorch.losses as smp
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from losses import build
+from losses import build, trusted
 from losses._interface import Logits, Target
+
+try:
+    import kornia.losses as kornia
+except ImportError:
+    kornia = None
 
 Shape = tuple[int, ...]
 SHAPES = [(16, 1, 512, 512), (8, 4, 512, 512), (2, 4, 96, 96, 96), (4, 1, 64, 64)]
 PEERS = ("monai", "smp", "kornia", "torch", "ours, compiled")
 OURS, INDEXED = "ours", "ours, indices"
-COLUMNS = ("shape", "loss", "library", "ms", "low_ms", "high_ms", "ratio", "mib", "memory_ratio")
 SLOW = {"hausdorff", "boundary", "lovasz", "lovasz per image"}
 """Take seconds a step in other libraries: measured three times, and not on volumes."""
 FLOOR = "floor"
 """Reads both inputs once and writes a tensor like the gradient once: no loss can take less."""
+PAUSE = 20_000_000
+"""Cycles that the GPU waits, about 10 ms, while the operations of a step are queued."""
 
 
 class Peer(NamedTuple):
@@ -64,7 +74,11 @@ class Run(NamedTuple):
 def cases(shape: Shape) -> dict[str, dict[str, Peer]]:
     """Return loss -> library -> its peer, for logits of this shape."""
     families = (_overlap, _likelihood, _others)
-    return {loss: peers for family in families for loss, peers in family(shape).items()}
+    return {
+        loss: {library: p for library, p in peers.items() if library != "kornia" or kornia}
+        for family in families
+        for loss, peers in family(shape).items()
+    }
 
 
 def _monai(make: Callable, channels: int, **options) -> Peer:
@@ -129,7 +143,7 @@ def _likelihood(shape: Shape) -> dict[str, dict[str, Peer]]:
 
 def _others(shape: Shape) -> dict[str, dict[str, Peer]]:
     c = shape[1]
-    lovasz = kornia.lovasz_hinge_loss if c == 1 else kornia.lovasz_softmax_loss
+    lovasz = "lovasz_hinge_loss" if c == 1 else "lovasz_softmax_loss"
     peers = {
         "dice_ce": {"monai": _monai(monai.DiceCELoss, c)},
         "squared_dice_ce": {"monai": _monai(monai.DiceCELoss, c, squared_pred=True)},
@@ -137,7 +151,7 @@ def _others(shape: Shape) -> dict[str, dict[str, Peer]]:
         "lovasz": {"smp": _smp(smp.LovaszLoss, c)},
         "lovasz per image": {
             "smp": _smp(smp.LovaszLoss, c, per_image=True),
-            "kornia": Peer(lovasz, True),
+            "kornia": Peer(lambda x, y: getattr(kornia, lovasz)(x, y), True),
         },
         "hausdorff": {"monai": _monai(monai.HausdorffDTLoss, c, include_background=True)},
         "boundary": {"monai": _monai(monai.BoundaryLoss, c)},
@@ -184,12 +198,32 @@ def step(run: Run, logits: Tensor) -> float:
     logits = logits.detach().requires_grad_(run.loss is not FLOOR)
     _wait(logits)
     start = time.perf_counter()
+    _call(run, logits)
+    _wait(logits)
+    return time.perf_counter() - start
+
+
+def device_ms(run: Run, logits: Tensor) -> float:
+    """Return the milliseconds of the operations of one step on the GPU.
+
+    They are queued while the GPU pauses, so the time that Python takes does not count, unless the
+    loss reads a value on the host.
+    """
+    logits = logits.detach().requires_grad_(run.loss is not FLOOR)
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda._sleep(PAUSE)
+    start.record()
+    _call(run, logits)
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end)
+
+
+def _call(run: Run, logits: Tensor) -> None:
     if run.loss is FLOOR:
         torch.add(logits, run.target)
     else:
         run.loss(logits, run.target, **run.maps).backward()
-    _wait(logits)
-    return time.perf_counter() - start
 
 
 def _wait(x: Tensor) -> None:
@@ -227,11 +261,13 @@ def measure(
     memory = {
         key: peak_memory(lambda run=run: step(run, logits), device) for key, run in runs.items()
     }
-    seconds = {key: [] for key in runs}
+    seconds, on_device = ({key: [] for key in runs} for _ in range(2))
     for k in range(repeats + 1):
         for key, run in runs.items():
             if key[0] not in SLOW or k <= 2:
                 seconds[key].append(step(run, logits))
+                if device == "cuda":
+                    on_device[key].append(device_ms(run, logits))
     for (name, library), run in runs.items():
         times = sorted(1e3 * s for s in seconds[name, library][1:])
         indexed = run.target.dim() < len(shape) and (name, INDEXED) in runs
@@ -247,12 +283,22 @@ def measure(
             "ratio": round(median / statistics.median(1e3 * s for s in seconds[own][1:]), 2),
             "mib": round(memory[name, library] / 2**20, 2),
             "memory_ratio": round(memory[name, library] / memory[own], 2),
+            **_device_columns(on_device[name, library], on_device[own]),
         }
+
+
+def _device_columns(times: list[float], own: list[float]) -> dict[str, float]:
+    """Return the columns of the time on the GPU; none of a CPU."""
+    if not times:
+        return {}
+    median = statistics.median(times[1:])
+    ratio = median / statistics.median(own[1:])
+    return {"device_ms": round(median, 4), "device_ratio": round(ratio, 2)}
 
 
 def about(device: str, threads: int) -> str:
     """Return the machine and the versions of the libraries, one line."""
-    packages = ("torch", "monai", "segmentation-models-pytorch", "kornia")
+    packages = ["torch", "monai", "segmentation-models-pytorch"] + ["kornia"] * bool(kornia)
     versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in packages)
     name = torch.cuda.get_device_name() if device == "cuda" else _processor()
     load = f", load {_load()} before" if device == "cpu" else ""
@@ -270,14 +316,14 @@ def _load() -> str:
     return " ".join(f"{v:.1f}" for v in os.getloadavg()) if hasattr(os, "getloadavg") else "?"
 
 
-def write(rows: Iterable[dict[str, Any]], note: str, out: Path, name: str) -> list[str]:
+def write(rows: list[dict[str, Any]], note: str, out: Path, name: str) -> list[str]:
     """Write the rows as CSV and as a Markdown table, a line for each loss and shape.
 
     Returns the lines of the Markdown file.
     """
     out.mkdir(parents=True, exist_ok=True)
     with (out / f"{name}.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
     lines = [
@@ -285,7 +331,8 @@ def write(rows: Iterable[dict[str, Any]], note: str, out: Path, name: str) -> li
         "",
         "Forward + backward, median ms; for each peer its time (its memory) divided by ours, so",
         "more than 1 is slower (larger) than ours. `floor` reads both inputs once and writes a",
-        "tensor like the gradient once.",
+        "tensor like the gradient once."
+        + " After a semicolon: the operations on the GPU alone." * ("device_ms" in rows[0]),
         "",
         "| shape | loss | ours (by indices), ms | ours, MiB | " + " | ".join(PEERS) + " |",
         "|---" * (4 + len(PEERS)) + "|",
@@ -296,14 +343,19 @@ def write(rows: Iterable[dict[str, Any]], note: str, out: Path, name: str) -> li
     for (shape, loss), by_library in table.items():
         peers = [_ratios(by_library[p]) if p in by_library else "" for p in PEERS]
         own, indexed = by_library[OURS], by_library.get(INDEXED)
-        ms = f"{own['ms']:.2f}" + (f" ({indexed['ms']:.2f})" if indexed else "")
+        ms = "; ".join(
+            f"{own[key]:.{digits}f}" + (f" ({indexed[key]:.{digits}f})" if indexed else "")
+            for key, digits in {"ms": 2, "device_ms": 3}.items()
+            if key in own
+        )
         lines.append(f"| {shape} | {loss} | {ms} | {own['mib']:.1f} | " + " | ".join(peers) + " |")
     (out / f"{name}.md").write_text("\n".join(lines) + "\n")
     return lines
 
 
 def _ratios(row: dict[str, Any]) -> str:
-    return f"{row['ratio']:.1f}x ({row['memory_ratio']:.1f}x)"
+    on_device = f"; {row['device_ratio']:.1f}x" if "device_ratio" in row else ""
+    return f"{row['ratio']:.1f}x ({row['memory_ratio']:.1f}x){on_device}"
 
 
 def main() -> None:
@@ -318,10 +370,13 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     warnings.filterwarnings("ignore")
+    if kornia is None:
+        print("kornia is not installed: measured without its losses")
     note, rows = about(options.device, options.threads), []
-    for shape in SHAPES:
-        repeats = options.repeats if shape[-1] > 64 else 5 * options.repeats
-        rows += measure(shape, options.device, repeats, options.only, options.compile)
+    with trusted() if options.device == "cuda" else contextlib.nullcontext():
+        for shape in SHAPES:
+            repeats = options.repeats if shape[-1] > 64 else 5 * options.repeats
+            rows += measure(shape, options.device, repeats, options.only, options.compile)
     name = f"losses-{options.device}-{options.threads}"
     print("\n".join(write(rows, note, options.out, name)))
 

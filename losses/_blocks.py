@@ -1,9 +1,10 @@
 """The block engine: sums over the pixels of large inputs, block by block.
 
 A kernel (`losses._sums.Kernel`) states its sums as a plain formula. This module computes the same
-sums and their gradient in blocks that fit the processor's cache, so that only the gradient itself
-is allocated. `Blocks` works for any kernel, by autograd; `RegionBlocks` has a faster closed
-form for the sums that most losses share.
+sums and their gradient in blocks, so that only the gradient itself is allocated. On a CPU a block
+fits the cache; on other devices blocks only limit the memory of very large inputs. `Blocks` works
+for any kernel, by autograd; `RegionBlocks` has a faster closed form for the sums that most losses
+share.
 """
 
 from __future__ import annotations
@@ -16,18 +17,20 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
-from losses._interface import dense_target, probability, wide
+from losses._interface import dense_target, on_cpu, probability, wide
 
 BLOCK = 2**20
 """Elements of a block on a CPU: small enough for its cache, large enough to hide Python's overhead.
 
 With autograd a block has an eighth of it, because a dozen tensors of a block are alive at once.
 """
+DEVICE_BLOCK = 2**26
+"""Elements of a block on other devices, and of the largest input of the plain formula."""
 
 
 def is_small(x: Tensor) -> bool:
-    """Return whether the whole input fits the cache: autograd on the plain formula is fastest."""
-    return x.numel() <= BLOCK // 16
+    """Return whether autograd on the plain formula is fastest: on a CPU if it fits the cache."""
+    return x.numel() <= (BLOCK // 16 if on_cpu(x) else DEVICE_BLOCK)
 
 
 class Block(NamedTuple):
@@ -65,7 +68,7 @@ def whole(
 def _slices(x: Tensor, closed_form: bool) -> Iterator[tuple[slice, slice]]:
     """Yield slices (images, pixels) that cut (N, C, L) into blocks of about BLOCK elements."""
     images, classes, pixels = x.shape
-    size = (BLOCK if closed_form else BLOCK // 8) if x.device.type == "cpu" else 2**26
+    size = (BLOCK if closed_form else BLOCK // 8) if on_cpu(x) else DEVICE_BLOCK
     step_n = max(1, size // (classes * pixels))
     step_l = pixels if step_n > 1 else min(pixels, max(1, size // classes))
     for n in range(0, images, step_n):
@@ -314,7 +317,7 @@ def _probability_into(x: Tensor, p: Tensor | None) -> Tensor:
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     """Return sum(a b) over the last axis; long rows on a CPU by BLAS, which stores no product."""
-    if a.device.type == "cpu" and a.shape[2] >= 2**14:
+    if on_cpu(a) and a.shape[2] >= 2**14:
         return torch.stack(
             [torch.dot(*rows) for rows in zip(a.flatten(0, 1), b.flatten(0, 1), strict=True)]
         ).view(a.shape[:2])

@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
+from losses._trust import is_trusted
+
 Logits = Float[Tensor, "n c *space"]
 Target = Shaped[Tensor, "n *space"] | Shaped[Tensor, "n c *space"]
 """Class indices or probabilities."""
@@ -219,9 +221,20 @@ def components(mask: Bool[np.ndarray, "*space"]) -> tuple[np.ndarray, int]:
 
 def no_autocast(x: Tensor) -> contextlib.AbstractContextManager:
     """Turn autocast off within this context: sums and exponentials need float32."""
-    if torch.is_autocast_enabled(x.device.type):
-        return torch.autocast(x.device.type, enabled=False)
+    kind = x.device.type
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        return torch.autocast(kind, enabled=False)
     return contextlib.nullcontext()
+
+
+def on_cpu(x: Tensor) -> bool:
+    """Return whether values of x can be read without waiting for another device."""
+    return x.device.type == "cpu"
+
+
+def checks_values() -> bool:
+    """Return whether the values of targets are checked here."""
+    return not (torch.compiler.is_compiling() or is_trusted())
 
 
 def read(
@@ -255,7 +268,7 @@ def read(
         ignored = target[:, :1] == ignore_index if dense else (target == ignore_index).unsqueeze(1)
         target = target.masked_fill(ignored if dense else ignored.squeeze(1), 0)
         counts = ~ignored
-    if not torch.compiler.is_compiling():
+    if checks_values():
         _check_values(target, 1 if dense else classes - 1, dense and classes > 1)
     return logits.flatten(2), target, counts
 

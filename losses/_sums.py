@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -75,23 +75,29 @@ class Sums:
         """Return the function of each sum."""
         return Sums(**{name: function(v) for name, v in self.items()})
 
-    def zip(self, other: Sums, function: Callable[[Tensor, Tensor], Tensor]) -> Sums:
-        """Return the function of each sum and the same sum of `other`."""
-        return Sums(**{name: function(v, getattr(other, name)) for name, v in self.items()})
+    def where(self, condition: Bool[Tensor, "n c"], other: Sums) -> Sums:
+        """Return the sums of `other` where the condition holds, and these elsewhere."""
+        pairs = [(name, getattr(other, name), v) for name, v in self.items()]
+        return Sums(**{n: v if o is v else torch.where(condition, o, v) for n, o, v in pairs})
+
+    def only(self, names: Iterable[str]) -> Sums:
+        """Return the named sums."""
+        return Sums(**{name: getattr(self, name) for name in names})
 
     def items(self) -> list[tuple[str, Tensor]]:
         """Return (name, value) of the sums that were computed."""
         return [(f.name, v) for f in fields(self) if (v := getattr(self, f.name)) is not None]
 
-    def complement(self) -> Sums:
-        """Return the sums of 1 - p and 1 - y."""
-        n, p, y = self.count, self.predicted, self.target
+    def of_background(self) -> Sums:
+        """Return the sums of 1 - p and 1 - y for classes without a true pixel: sum y is 0."""
+        n, p = self.count, self.predicted
+        rest = n - p
         other = {
-            "predicted": lambda v: n - v,
-            "target": lambda v: n - v,
-            "overlap": lambda v: n - p - y + v,
+            "predicted": lambda v: rest,
+            "target": lambda v: n,
+            "overlap": lambda v: rest + v,
             "squared": lambda v: n - 2 * p + v,
-            "target_squared": lambda v: n - 2 * y + v,
+            "target_squared": lambda v: n,
             "missed": lambda v: self.invented,
             "invented": lambda v: self.missed,
         }

@@ -96,7 +96,7 @@ class SumLoss(nn.Module):
             kernel = RegionSums({t for name in names for t in self.losses[name].kernel.terms})
             with no_autocast(logits):
                 sums = kernel(*read(logits, target, ignore_index))
-            sums_of |= dict.fromkeys(names, sums)
+            sums_of |= {name: sums.only(self.losses[name].kernel.terms) for name in names}
         return sums_of
 
     @property

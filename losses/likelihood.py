@@ -19,7 +19,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -33,10 +33,14 @@ from losses._interface import (
     dense_target,
     no_autocast,
     number,
+    on_cpu,
     read,
     wide,
 )
 from losses._sums import Kernel, RegionSums, Sums, nll
+
+Weights = tuple[float, float] | Float[Tensor, " k"]
+"""Weights of classes: (of class 0, of every other class), or one for each (two for the sigmoid)."""
 
 
 class CrossEntropyLoss(SegmentationLoss):
@@ -61,7 +65,11 @@ class CrossEntropyLoss(SegmentationLoss):
             x = wide(x)
             if x.shape[1] == 1:
                 return F.binary_cross_entropy_with_logits(x, y.to(x.dtype))
-            return F.cross_entropy(x, y.long() if y.dim() == 2 else y.to(x.dtype))
+            y = y.long() if y.dim() == 2 else y.to(x.dtype)
+            if on_cpu(x):
+                return F.cross_entropy(x, y)
+            # On a GPU torch's mean over class indices is not deterministic.
+            return F.cross_entropy(x, y, reduction="none").mean()
 
 
 class LabelSmoothingLoss(CrossEntropyLoss):
@@ -115,7 +123,7 @@ class _CostSums(Kernel):
     single = True
     blocks = _CostBlocks()
 
-    def __init__(self, cost: Callable[[Tensor], Tensor], weights: Sequence[float] | None = None):
+    def __init__(self, cost: Callable[[Tensor], Tensor], weights: Weights | None = None):
         self.cost, self.weights = cost, weights
 
     def sums(self, x: Tensor, y: Tensor, w: Tensor | None) -> Tensor:
@@ -130,21 +138,21 @@ class _CostSums(Kernel):
 
 def is_hard(y: Float[Tensor, "n c l"]) -> bool:
     """Return whether every target, of [0, 1], is 0 or 1; checked on CPU only, to avoid a sync."""
-    return y.device.type == "cpu" and not torch.dot(y.flatten(), (1 - y).flatten()).item()
+    return on_cpu(y) and not torch.dot(y.flatten(), (1 - y).flatten()).item()
 
 
-def two_weights(y: Float[Tensor, "n 1 l"], weights: Sequence[float]) -> Float[Tensor, "n 1 l"]:
+def two_weights(y: Float[Tensor, "n 1 l"], weights: Weights) -> Float[Tensor, "n 1 l"]:
     """Return the weight of each pixel's class, for two classes."""
     return weights[0] + (weights[1] - weights[0]) * y
 
 
 def true_classes(
-    x: Float[Tensor, "n c l"], y: Float[Tensor, "n c l"], weights: Sequence[float] | None = None
+    x: Float[Tensor, "n c l"], y: Float[Tensor, "n c l"], weights: Weights | None = None
 ) -> tuple[Tensor, Tensor | None]:
     """Return log p and the share v_c y_c of each class (n, c, l); a pixel costs the sum over c.
 
     If every target is hard, c = 1: the true class alone, which saves the logarithms of the others.
-    weights: v of the C classes (two for the sigmoid). The share is None if it is 1 everywhere.
+    weights: v of the classes. The share is None if it is 1 everywhere.
     """
     hard = is_hard(y)
     if x.shape[1] == 1:
@@ -157,8 +165,17 @@ def true_classes(
         return log_p, None
     share = torch.cat([1 - y, y], 1) if x.shape[1] == 1 else y
     if weights is not None:
-        share = share * share.new_tensor(weights).view(1, -1, 1)
+        share = share * _each(weights, share).view(1, -1, 1)
     return log_p, share.sum(1, keepdim=True) if hard else share
+
+
+def _each(weights: Weights, like: Float[Tensor, "n c l"]) -> Float[Tensor, " c"]:
+    """Return the weight of each class of `like`; nothing is copied from the host."""
+    if isinstance(weights, Tensor):
+        return weights
+    each = like.new_full(like.shape[1:2], weights[1])
+    each[0].fill_(weights[0])
+    return each
 
 
 class _CostLoss(SegmentationLoss):
@@ -168,15 +185,14 @@ class _CostLoss(SegmentationLoss):
         """Return the cost of pixels from the log probability of their true class."""
         raise NotImplementedError
 
-    def weights(self, classes: int) -> list[float] | None:
-        """Return a weight for each class (two for the sigmoid), or None."""
+    def weights(self) -> Weights | None:
+        """Return the weights of the classes, or None if all are 1."""
         return None
 
     def forward(self, logits: Logits, target: Target) -> Scalar:
         x, y, counts = read(logits, target, self.ignore_index)
-        weights = self.weights(max(2, x.shape[1]))
         with no_autocast(logits):
-            cost = _CostSums(self.cost, weights)(x, y, counts)
+            cost = _CostSums(self.cost, self.weights())(x, y, counts)
         pixels = x.shape[0] * x.shape[2] if counts is None else counts.sum().clamp_min(1)
         return cost.sum() / pixels
 
@@ -192,11 +208,13 @@ class WeightedCrossEntropyLoss(SegmentationLoss):
 
     def __init__(self, *, class_weights: str | Sequence[float] = "balanced", **options):
         super().__init__(**options)
-        self.class_weights = class_weights
+        self.class_weights, values = class_weights, None
         if isinstance(class_weights, str):
             choose("class_weights", class_weights, ("balanced",))
         else:
             self.class_weights = [number("class_weights", v, 0) for v in class_weights]
+            values = torch.tensor(self.class_weights, dtype=torch.float64)
+        self.register_buffer("_class_weights", values, persistent=False)
 
     def forward(self, logits: Logits, target: Target) -> Scalar:
         x, y, counts = read(logits, target, self.ignore_index)
@@ -210,10 +228,10 @@ class WeightedCrossEntropyLoss(SegmentationLoss):
                 f"got {len(self.class_weights)}"
             )
         else:
-            weights = size.new_tensor(self.class_weights)
+            weights = self._class_weights.to(size)
         total = (weights * size).sum().clamp_min(torch.finfo(size.dtype).tiny)
         with no_autocast(logits):
-            cost = _CostSums(torch.neg, (weights / total).tolist())(x, y, counts)
+            cost = _CostSums(torch.neg, weights / total)(x, y, counts)
         return cost.sum()
 
 
@@ -224,9 +242,12 @@ def _class_sizes(
 ) -> Float[Tensor, " k"]:
     """Return sum_i y_ic over the batch, for C classes (two for the sigmoid)."""
     dtype = wide(x[:0]).dtype
-    if y.dim() == 2:
+    if y.dim() == 2 and on_cpu(y):
         index = y if counts is None else y[counts.squeeze(1)]
         return torch.bincount(index.flatten().long(), minlength=x.shape[1]).to(dtype)
+    if y.dim() == 2:
+        hits = y == torch.arange(x.shape[1], device=y.device).view(-1, 1, 1)
+        return (hits if counts is None else hits & counts.squeeze(1)).sum((1, 2)).to(dtype)
     y = y.to(dtype) if counts is None else y.to(dtype) * counts
     size = y.sum((0, 2))
     if len(size) > 1:
@@ -250,8 +271,8 @@ class FocalLoss(_CostLoss):
         self.gamma = number("gamma", gamma, 0)
         self.alpha = alpha if alpha is None else number("alpha", alpha, 0, 1)
 
-    def weights(self, classes: int) -> list[float] | None:
-        return None if self.alpha is None else [1 - self.alpha] + [self.alpha] * (classes - 1)
+    def weights(self) -> Weights | None:
+        return None if self.alpha is None else (1 - self.alpha, self.alpha)
 
     def cost(self, log_p: Tensor) -> Tensor:
         if self.gamma == 0:
@@ -300,7 +321,18 @@ class TopKLoss(SegmentationLoss):
         x = wide(x)
         with no_autocast(logits):
             cost = nll(x, dense_target(y, x.shape[1], x.dtype))
+        if counts is not None and not on_cpu(x):
+            return self._of_counted(cost, counts)
         cost = cost.flatten() if counts is None else cost[counts]
         if cost.numel() == 0:
             return x.sum() * 0
         return cost.topk(max(1, math.floor(self.fraction * cost.numel())), sorted=False)[0].mean()
+
+    def _of_counted(self, cost: Float[Tensor, "n 1 l"], counts: Bool[Tensor, "n 1 l"]) -> Scalar:
+        """Return the loss of the counted pixels, whose number is not read on the host."""
+        most = max(1, math.floor(self.fraction * cost.numel()))
+        top = cost.masked_fill(~counts, -torch.inf).flatten().topk(most)[0]
+        size = counts.sum()
+        chosen = (self.fraction * size.double()).floor().clamp_min(1).minimum(size)
+        rank = torch.arange(most, device=top.device)
+        return top.masked_fill(rank >= chosen, 0).sum() / chosen.clamp_min(1).to(top.dtype)

@@ -24,7 +24,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from losses._blocks import Blocks
-from losses._interface import Scalar, SegmentationLoss, choose, number, probability
+from losses._interface import Scalar, SegmentationLoss, choose, number, on_cpu, probability
 from losses._sums import RegionSums, Sums
 
 
@@ -65,7 +65,7 @@ class OverlapLoss(SegmentationLoss):
         self.smooth = number("smooth", smooth, 0)
         self.smooth_in = choose("smooth_in", smooth_in, ("both", "denominator"))
         self.background = choose("background", background, (True, False))
-        self.class_weights = class_weights
+        self.class_weights, values = class_weights, None
         if class_weights is not None:
             self.class_weights = [number("class_weights", w, 0) for w in class_weights]
             if not any(self.class_weights):
@@ -75,6 +75,8 @@ class OverlapLoss(SegmentationLoss):
                     "background=False and class_weights both weigh class 0: "
                     "to leave it out, set the first class weight to 0"
                 )
+            values = torch.tensor(self.class_weights, dtype=torch.float64)
+        self.register_buffer("_class_weights", values, persistent=False)
         self.empty = choose("empty", empty, ("background", "smooth", "skip"))
         if empty == "smooth" and not smooth > 0:
             raise ValueError(f"empty='smooth' needs smooth above 0, got {smooth!r}")
@@ -99,9 +101,11 @@ class OverlapLoss(SegmentationLoss):
         if not self.background:
             sums = sums.map(lambda v: v[:, 1:])
         empty = sums.target == 0
-        if empty.is_cuda or torch.compiler.is_compiling() or empty.any():
-            sums, omitted = self._where_empty(sums, empty)
-            weights = (~omitted).to(sums.target.dtype) * (1 if weights is None else weights)
+        if not on_cpu(empty) or torch.compiler.is_compiling() or empty.any():
+            if self.empty == "background":
+                sums = sums.where(empty, sums.of_background())
+            if on_cpu(empty) or self.empty == "skip" or self.ignore_index is not None:
+                sums, weights = self._omit(sums, weights, empty)
         return self.combine(sums, weights, empty)
 
     def combine(
@@ -114,16 +118,16 @@ class OverlapLoss(SegmentationLoss):
         weights = weights.expand_as(loss)
         return (weights * loss).sum() / weights.sum().clamp_min(torch.finfo(loss.dtype).tiny)
 
-    def _where_empty(self, sums: Sums, empty: Tensor) -> tuple[Sums, Tensor]:
-        """Return the sums by the rule of `empty`, and a mask of those to leave out of the mean."""
+    def _omit(
+        self, sums: Sums, weights: Tensor | None, empty: Tensor
+    ) -> tuple[Sums, Float[Tensor, "n c"]]:
+        """Return the sums and the weights, 0 where nothing is counted or `empty` says "skip"."""
         omitted = sums.count == 0
-        if self.empty == "background":
-            other = sums.complement()
-            sums = sums.zip(other, lambda v, o: torch.where(empty, o, v))
-        elif self.empty == "skip":
+        if self.empty == "skip":
             omitted = omitted | empty
         # Omitted entries still go through the formula; fill them with any finite value.
-        return sums.map(lambda v: torch.where(omitted, 1.0, v)), omitted
+        sums = sums.map(lambda v: v.masked_fill(omitted, 1.0))
+        return sums, (~omitted).to(sums.target.dtype) * (1 if weights is None else weights)
 
     def _weights(self, like: Tensor) -> Tensor | None:
         """Return the class weights, of the type of `like` (N, C), or None if all are equal."""
@@ -137,7 +141,7 @@ class OverlapLoss(SegmentationLoss):
                 f"class_weights must be {classes}, one for each channel of the logits, "
                 f"got {len(self.class_weights)}"
             )
-        return like.new_tensor(self.class_weights)
+        return self._class_weights.to(like)
 
 
 class DiceLoss(OverlapLoss):

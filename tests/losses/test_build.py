@@ -338,6 +338,16 @@ def test_sums_of_sums_with_maps():
     assert not hasattr(build("dice_ce"), "maps")
 
 
+def test_terms_of_a_sum_without_background_take_images_without_a_class():
+    logits, index = case((2, 3, 4, 4))
+    index[:] = 0
+    terms = {"dice": {"background": False}, "cross_entropy": {}}
+    expected = sum(
+        build({"use": name, **options})(logits, index) for name, options in terms.items()
+    )
+    torch.testing.assert_close(build({"sum": terms})(logits, index), expected)
+
+
 def test_terms_of_a_sum_share_one_pass(monkeypatch):
     calls = []
     apply = _blocks.BlockSums.apply
