@@ -161,8 +161,11 @@ class Training(Settings):
         description="true: the square's symmetries; false: none; or a list of albumentations "
         "transforms, each a name or {NAME: options}",
     )
-    mixed_precision: Flag = Field(
-        False, title="Mixed precision", description="automatic mixed precision, on CUDA only"
+    precision: Literal["fp32", "tf32", "bf16"] = Field(
+        "fp32",
+        title="Precision",
+        description="fp32; tf32: convolutions and products with 10 bits, on CUDA only; bf16: "
+        "automatic mixed precision with bfloat16",
     )
 
 
@@ -313,6 +316,20 @@ class Timeout(Settings):
     run: number(gt=0) = 86400
 
 
+REFUSED = {
+    "mps": "the backward pass of its max pooling is not deterministic",
+    "xpu": "it has never been tested",
+}
+"""Device of torch -> the reason why it is refused."""
+
+
+def refuse_device(value: Any) -> Any:
+    """Refuse a device that torch has and dicebench does not, with the reason."""
+    if isinstance(value, str) and value in REFUSED:
+        raise ValueError(f"{value!r} is not allowed: {REFUSED[value]}; allowed: auto, cpu, cuda")
+    return value
+
+
 REQUIRED = ("study", "datasets", "losses", "experiments", "seeds")
 
 
@@ -349,9 +366,10 @@ class Config(Settings):
         "data"
     ]
     mirror: Text | None = None
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Annotated[Literal["auto", "cpu", "cuda"], BeforeValidator(refuse_device)] = "auto"
     job_per: Literal["dataset", "loss", "seed"] = "dataset"
     runs_per_job: Count | None = None
+    runs_per_gpu: Count = 4
     timeout: Timeout = Timeout()
     checkpoint: number(gt=0) = 120
 

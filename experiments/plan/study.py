@@ -47,6 +47,7 @@ class Study:
         self.image_size, self.device = checked.image_size, checked.device
         self.mirror = checked.mirror
         self.job_per, self.runs_per_job = checked.job_per, checked.runs_per_job
+        self.runs_per_gpu = checked.runs_per_gpu
         self.timeout, self.checkpoint = checked.timeout, checked.checkpoint
         self.keep = tuple(checked.keep)
         self.folder = folder or f"results/{self.name}"

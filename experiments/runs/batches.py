@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Shaped, UInt8
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from torch import Tensor
 
 from experiments.data import prepared
@@ -100,35 +101,35 @@ def open_cell(folder: str, content: str) -> Cell:
 
 
 def to_tensor(images: UInt8[np.ndarray, "n h w c"], device: str) -> Float[Tensor, "n c h w"]:
+    """Return images on a device, as `normalize` returns them."""
+    return normalize(torch.from_numpy(np.ascontiguousarray(images)).to(device))
+
+
+def normalize(images: UInt8[Tensor, "n h w c"]) -> Float[Tensor, "n c h w"]:
     """Return images as float32 with zero mean and unit scale, about."""
-    tensor = torch.from_numpy(np.ascontiguousarray(images)).to(device)
-    tensor = (tensor.permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.25
-    return tensor.contiguous(memory_format=torch.channels_last)
+    images = (images.permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.25
+    return images.contiguous(memory_format=torch.channels_last)
 
 
-def to_target(
-    masks: Shaped[np.ndarray, "n h w"], classes: int, device: str = "cpu"
-) -> Shaped[Tensor, "n *k h w"]:
+def to_target(masks: Shaped[Tensor, "n h w"], classes: int) -> Shaped[Tensor, "n *k h w"]:
     """Return class numbers in the form that losses take.
 
     One class: (n, 1, h, w) float32, the foreground's probability. Several: (n, h, w) int64.
     """
-    target = torch.from_numpy(masks).to(device)
-    return target[:, None].float() if classes == 1 else target.long()
+    return masks[:, None].float() if classes == 1 else masks.long()
 
 
 def set_aside(
-    ignored: Shaped[np.ndarray, "n h w"],
+    ignored: Bool[Tensor, "n h w"],
     logits: Float[Tensor, "n k h w"],
     target: Shaped[Tensor, "n *k h w"],
 ) -> tuple[Float[Tensor, "n k h w"], Shaped[Tensor, "n *k h w"]]:
     """Return logits and target that are certain background at ignored pixels, without gradient."""
-    where = torch.from_numpy(ignored).to(logits.device, torch.bool)
     background = logits.new_full((1, logits.shape[1], 1, 1), IGNORED_LOGIT)
     if logits.shape[1] > 1:
         background[:, 0] = 0
-    logits = torch.where(where[:, None], background, logits)
-    return logits, target.masked_fill(where.reshape(-1, *target.shape[1:]), 0)
+    logits = torch.where(ignored[:, None], background, logits)
+    return logits, target.masked_fill(ignored.reshape(-1, *target.shape[1:]), 0)
 
 
 def symmetric(
@@ -145,6 +146,26 @@ def symmetric(
     return arrays[:, :, ::-1] if element >= 4 else arrays
 
 
+def choices(
+    images: int, run: RunSpec
+) -> Iterator[tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]]:
+    """Yield the numbers of the images of each step, and a random number for each of them.
+
+    images: number of training images. The random number is a symmetry of the square, 0 to 7, or
+    the seed of a list of transforms. Both depend on the cell, never on the loss.
+    """
+    training = run.training
+    order_rng = np.random.default_rng(stable_seed("order", *run.cell))
+    augment_rng = np.random.default_rng(stable_seed("augment", *run.cell))
+    bound = 2**63 if isinstance(training.augment, list) else 8 if training.augment else 1
+    order = []
+    for _ in range(training.steps):
+        while len(order) < training.batch_size:
+            order += order_rng.permutation(images).tolist()
+        picked, order = np.array(order[: training.batch_size]), order[training.batch_size :]
+        yield picked, augment_rng.integers(bound, size=len(picked))
+
+
 def batches(
     cell: Cell, run: RunSpec, maps: Float[np.ndarray, "all h w k"] | None = None, start: int = 0
 ) -> Iterator[Batch]:
@@ -152,26 +173,15 @@ def batches(
 
     maps: computed by the loss from each training mask. They are augmented like the mask; a list
     of transforms cannot do that, so there the maps of a batch are None. start: first step; the
-    random numbers of the steps before it are drawn, their batches are not made.
+    batches before it are not made.
     """
-    training = run.training
-    order_rng = np.random.default_rng(stable_seed("order", *run.cell))
-    augment_rng = np.random.default_rng(stable_seed("augment", *run.cell))
     parts = [cell.images, cell.masks, cell.ignored, maps]
-    by_list = isinstance(training.augment, list)
+    by_list = isinstance(run.training.augment, list)
     if by_list:
         from experiments.runs import augment  # albumentations takes seconds to import
 
-        compose = augment.build(training.augment)
-    order = []
-    for step in range(training.steps):
-        while len(order) < training.batch_size:
-            order += order_rng.permutation(len(cell.images)).tolist()
-        picked, order = np.array(order[: training.batch_size]), order[training.batch_size :]
-        bound = 2**63 if by_list else 8 if training.augment else 1
-        draws = augment_rng.integers(bound, size=len(picked))
-        if step < start:
-            continue
+        compose = augment.build(run.training.augment)
+    for picked, draws in itertools.islice(choices(len(cell.images), run), start, None):
         if by_list:
             batch = [None if part is None else part[picked] for part in parts[:3]]
             yield picked, *augment.apply(compose, draws.tolist(), *batch), None

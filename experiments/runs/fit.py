@@ -7,26 +7,21 @@ with one job or many.
 
 from __future__ import annotations
 
-import enum
+import contextlib
 import hashlib
 import logging
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor, nn
+from torch import nn
 
-import losses
-from experiments.errors import ConfigError
-from experiments.plan.seeds import stable_seed
-from experiments.runs import models, optimizers
-from experiments.runs.batches import Batch, Cell, batches, set_aside, to_target, to_tensor
+from experiments.runs.batches import Cell, to_tensor
 from experiments.runs.checkpoint import Checkpoint
+from experiments.runs.lane import CudaGraphs, Lane, NotRecorded
 from experiments.runs.overlap import dice_by_class, most_probable
 
 if TYPE_CHECKING:
@@ -43,183 +38,98 @@ class Fit:
     """A fitted model with its learning curve.
 
     diverged: the step at which the loss was not finite (the number of steps: the last weights were
-    not finite), or None.
+    not finite), or None. on_gpu: entries of the record of a run on a GPU: whether its steps were
+    `captured`, and names of operations that are `nondeterministic`.
     """
 
     model: nn.Module
     curve: list[dict[str, float]]
     diverged: int | None
-
-
-def set_process(device: str) -> None:
-    """Restrict the process to one thread and deterministic operations."""
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)
-    # Some operations have no deterministic form on CUDA; on a CPU such an operation is an error.
-    torch.use_deterministic_algorithms(True, warn_only=device == "cuda")
-
-
-def resolve_device(device: str) -> str:
-    """Return "cuda" or "cpu"; `auto` falls back to the CPU, `cuda` raises ConfigError."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device: 'cuda' is not available here; allowed: auto, cpu")
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return device
+    on_gpu: dict[str, Any]
 
 
 def fit(
     cell: Cell,
     run: RunSpec,
     device: str,
-    report: Callable[[int, float], None],
+    report: Callable[[int, float | None], None],
     checkpoint: Checkpoint | None = None,
 ) -> Fit:
-    """Train a model from the cell's initial weights; `report` gets each step and its loss.
+    """Train a model from the cell's initial weights.
 
+    report: called with each step and its loss; on a GPU with the last loss that is known.
     checkpoint: of the run, to continue from and to save to; the result has the same bytes as that
     of a run without interruption, on a CPU.
     """
-    steps = run.training.steps
-    work = Work(cell, run, device)
-    maps = _maps(work.loss_fn, cell, run)
-    state = checkpoint.load() if checkpoint else None
-    if state is not None:
-        try:
-            work.restore(state)
-        except Exception as error:  # of any type: the state comes from a file
-            log.warning("%s: checkpoint refused: %s", run.path, error)
-            checkpoint.remove()
-            return fit(cell, run, device, report, checkpoint)
-        log.info("%s resumes at step %d of %d", run.path, work.step, steps)
-    every = -(-steps // CURVE_POINTS)  # rounded up: the last interval is not a stub
-    stream = batches(cell, run, maps, work.step)
-    while work.step < steps:
-        _set_seeds(stable_seed("step", *run.cell, work.step), device)
-        loss = work.loss(next(stream))
-        if not torch.isfinite(loss):
-            return Fit(work.model, work.curve, work.step)
-        work.update(loss)
-        report(work.step - 1, work.recent[-1])
-        if work.step % every == 0 or work.step == steps:
-            point = {"step": work.step, "loss": float(np.mean(work.recent))}
-            work.curve.append(point | _validation(work.model, cell, device))
-            work.recent = []
-        if checkpoint and checkpoint.due():
-            checkpoint.save(work.step, work.state)
+    record = recorder(device)
+    try:
+        return _attempt(cell, run, device, report, checkpoint, record)
+    except NotRecorded as error:
+        log.info("%s is trained without recording its steps: %s", run.path, error)
+        return _attempt(cell, run, device, report, checkpoint, None)
+
+
+def recorder(device: str) -> CudaGraphs | None:
+    """Return the object that records steps on a device; None on a CPU."""
+    return CudaGraphs() if device == "cuda" else None
+
+
+def _attempt(
+    cell: Cell,
+    run: RunSpec,
+    device: str,
+    report: Callable[[int, float | None], None],
+    checkpoint: Checkpoint | None,
+    record: CudaGraphs | None,
+) -> Fit:
+    with contextlib.ExitStack() as stack:
+        if isinstance(record, CudaGraphs):
+            stack.enter_context(torch.cuda.stream(record.stream))
+        lane = stack.enter_context(contextlib.closing(Lane(cell, run, device, record)))
+        state = checkpoint.load() if checkpoint else None
+        if state is None or _restored(lane, state):
+            return _fit(lane, cell, report, checkpoint)
+    checkpoint.remove()
+    return _attempt(cell, run, device, report, checkpoint, record)
+
+
+def _restored(lane: Lane, state: dict[str, Any]) -> bool:
+    """Return whether a lane could be set to the state of a checkpoint."""
+    run = lane.run
+    try:
+        lane.restore(state)
+    except Exception as error:  # of any type: the state comes from a file
+        log.warning("%s: checkpoint refused: %s", run.path, error)
+        return False
+    log.info("%s resumes at step %d of %d", run.path, lane.step, run.training.steps)
+    return True
+
+
+def _fit(
+    lane: Lane,
+    cell: Cell,
+    report: Callable[[int, float | None], None],
+    checkpoint: Checkpoint | None,
+) -> Fit:
+    every = -(-lane.steps // CURVE_POINTS)  # rounded up: the last interval is not a stub
+    while lane.step < lane.steps:
+        lane.advance()
+        point = lane.step % every == 0 or lane.step == lane.steps
+        due = checkpoint is not None and checkpoint.due()
+        if point or due or lane.device == "cpu":  # a GPU does not wait for the host in between
+            diverged = lane.read()
+            if diverged is not None:
+                return Fit(lane.model, lane.curve, diverged, lane.on_gpu())
+        report(lane.step - 1, lane.recent[-1] if lane.recent else None)
+        if point:
+            row = {"step": lane.step, "loss": float(np.mean(lane.recent))}
+            lane.curve.append(row | _validation(lane.model, cell, lane.device))
+            lane.recent = []
+        if due:
+            checkpoint.save(lane.step, lane.state)
     # The loss checks the previous update; the weights check the last one.
-    finite = all(parameter.isfinite().all() for parameter in work.model.parameters())
-    return Fit(work.model, work.curve, None if finite else steps)
-
-
-class Work:
-    """A model in training with everything that a step changes.
-
-    step: number of steps made. recent: their losses since the last point of the curve.
-    """
-
-    PARTS = ("model", "loss_fn", "optimizer", "schedule", "scaler")
-
-    def __init__(self, cell: Cell, run: RunSpec, device: str) -> None:
-        training, self.device, self.classes = run.training, device, len(cell.classes)
-        torch.manual_seed(stable_seed("weights", *run.cell))
-        model = models.build(training, cell.channels, self.classes)
-        self.model = model.to(device, memory_format=torch.channels_last).train()
-        self.loss_fn = losses.build(run.loss_spec).to(device)
-        self.optimizer = optimizers.build(training, self.model.parameters())
-        self.schedule = optimizers.schedule(training, self.optimizer)
-        self.amp = training.mixed_precision and device == "cuda"
-        self.scaler = torch.amp.GradScaler(device, enabled=self.amp)
-        self.steps, self.step = training.steps, 0
-        self.curve: list[dict[str, float]] = []
-        self.recent: list[float] = []
-
-    def loss(self, batch: Batch) -> Tensor:
-        """Return the loss of a batch."""
-        _, images, masks, ignored, maps = batch
-        images, target = to_tensor(images, self.device), to_target(masks, self.classes, self.device)
-        extra = {}
-        if maps is not None:
-            extra["maps"] = torch.from_numpy(maps).permute(0, 3, 1, 2).to(self.device)
-        with torch.autocast(self.device, enabled=self.amp):
-            logits = self.model(images)
-            if ignored is not None:
-                logits, target = set_aside(ignored, logits, target)
-            if hasattr(self.loss_fn, "set_progress"):  # after the model: it may draw random numbers
-                self.loss_fn.set_progress(self.step / self.steps)
-            return self.loss_fn(logits, target, **extra)
-
-    def update(self, loss: Tensor) -> None:
-        """Make the step of the optimizer for a loss."""
-        self.optimizer.zero_grad()
-        self.scaler.scale(loss).backward()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.schedule.step()
-        self.recent.append(loss.item())
-        self.step += 1
-
-    def state(self) -> dict[str, Any]:
-        """Return everything that a step changes, as plain data and tensors."""
-        parts = {name: dict(getattr(self, name).state_dict()) for name in self.PARTS}
-        own = {name: getattr(self, name) for name in ("step", "curve", "recent")}
-        return parts | own | {"attributes": attributes(self.loss_fn)}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Set the state that `state` has returned in another process."""
-        for name in self.PARTS:
-            getattr(self, name).load_state_dict(state[name])
-        for name, module in self.loss_fn.named_modules():
-            vars(module).update(state["attributes"][name])
-        self.step, self.curve, self.recent = state["step"], state["curve"], state["recent"]
-
-
-def attributes(loss_fn: nn.Module) -> dict[str, dict[str, Any]]:
-    """Return the attributes of a loss and its submodules that a call can change, by module.
-
-    Not included: buffers and parameters, which are in its state_dict; attributes of a class or of
-    a Python module; variables of a closure.
-    """
-    modules, own = dict(loss_fn.named_modules()), vars(nn.Module()).keys()
-
-    def constant(value: Any) -> bool:
-        if isinstance(value, dict | list | tuple) and value:
-            return all(map(constant, value.values() if isinstance(value, dict) else value))
-        if isinstance(value, nn.Module):
-            return value in modules.values()
-        suite = type(value).__module__.startswith("losses.")
-        return suite or callable(value) or isinstance(value, torch.dtype | torch.device | enum.Enum)
-
-    return {
-        name: {k: v for k, v in vars(module).items() if k not in own and not constant(v)}
-        for name, module in modules.items()
-    }
-
-
-def _set_seeds(seed: int, device: str) -> None:
-    """Seed all global generators: no step depends on the random numbers of the steps before it.
-
-    torch.manual_seed would also seed CUDA, which takes 100 us where CUDA is not in use.
-    """
-    torch.default_generator.manual_seed(seed)
-    if device == "cuda":
-        torch.cuda.manual_seed(seed)
-    np.random.seed(seed % 2**32)
-    random.seed(seed)
-
-
-def _maps(loss_fn: nn.Module, cell: Cell, run: RunSpec) -> np.ndarray | None:
-    """Return the loss's maps of all training masks, (n, h, w, k): once per image, not per step.
-
-    None if the loss has no maps, or if a list of transforms changes the masks: the loss then makes
-    the maps of each batch.
-    """
-    if not hasattr(loss_fn, "maps") or isinstance(run.training.augment, list):
-        return None
-    classes = len(cell.classes)
-    channels = [models.outputs(classes)] if classes > 1 else []
-    maps = loss_fn.maps(to_target(cell.masks, classes), *channels)
-    return maps.permute(0, 2, 3, 1).numpy()
+    finite = all(parameter.isfinite().all() for parameter in lane.model.parameters())
+    return Fit(lane.model, lane.curve, None if finite else lane.steps, lane.on_gpu())
 
 
 def _validation(model: nn.Module, cell: Cell, device: str) -> dict[str, float]:

@@ -46,10 +46,14 @@ def names() -> list[str]:
     )
 
 
-def build(training: Training, parameters: Iterable[nn.Parameter]) -> Optimizer:
+def build(
+    training: Training, parameters: Iterable[nn.Parameter], *, recorded: bool = False
+) -> Optimizer:
     """Return the optimizer of the training settings; its fused form if it has one.
 
-    ConfigError names the unknown name or option, and the allowed ones.
+    recorded: its step is to be recorded and replayed on a GPU. The learning rate is then a tensor,
+    so that a replay sees its changes. ConfigError names the unknown name or option, and the
+    allowed ones.
     """
     name, options = training.optimizer.name, dict(training.optimizer.options)
     if name in UNSUITABLE:
@@ -75,13 +79,22 @@ def build(training: Training, parameters: Iterable[nn.Parameter]) -> Optimizer:
         raise ConfigError(problems)
     if "fused" in allowed and not {"foreach", "differentiable"} & options.keys():
         options.setdefault("fused", True)
+    parameters, rate = list(parameters), training.learning_rate
+    if recorded and "capturable" in allowed:
+        options.setdefault("capturable", True)
+        rate = torch.tensor(rate, device=parameters[0].device)
     try:
-        return cls(parameters, lr=training.learning_rate, **options)
+        return cls(parameters, lr=rate, **options)
     except (RuntimeError, TypeError, ValueError) as error:
         raise ConfigError(
             f"{SETTING}: {name} with learning rate {training.learning_rate:g} and options "
             f"{training.optimizer.options}: {error}"
         ) from None
+
+
+def can_record(optimizer: Optimizer) -> bool:
+    """Return whether a step of the optimizer can be recorded and replayed."""
+    return bool(optimizer.defaults.get("capturable"))
 
 
 def schedule(training: Training, optimizer: Optimizer) -> lr_scheduler.LRScheduler:
