@@ -11,6 +11,7 @@ import stat
 import sys
 import threading
 import time
+import warnings
 
 import numpy as np
 import torch
@@ -84,6 +85,29 @@ class SetsMetaDevice(Plain):
 class DisablesGrad(Plain):
     def act(self):
         torch.set_grad_enabled(False)
+
+
+class SetsThreads(Plain):
+    def act(self):
+        torch.set_num_threads(4)
+
+
+class AllowsNondeterminism(Plain):
+    def act(self):
+        torch.use_deterministic_algorithms(False)
+        torch.backends.cudnn.deterministic = torch.backends.cudnn.benchmark = False
+
+
+class TurnsWarningsIntoErrors(Plain):
+    def act(self):
+        warnings.simplefilter("error")
+        torch.set_warn_always(True)
+
+
+class ChangesEnvironment(Plain):
+    def act(self):
+        os.environ.clear()
+        os.environ["CUDA_VISIBLE_DEVICES"] = os.environ["OMP_NUM_THREADS"] = "3"
 
 
 class DisablesMkldnn(Plain):

@@ -4,6 +4,7 @@ import importlib
 import sys
 
 import pytest
+import torch
 
 from experiments.errors import ConfigError
 from experiments.plan.study import Study
@@ -38,6 +39,82 @@ def test_problems_that_only_libraries_know_are_refused_before_training(tiny, cha
         check.check(Study({**tiny, **change}))
     for word in words:
         assert word in str(error.value)
+
+
+def test_tf32_needs_a_gpu(tiny):
+    for device in ("cpu", "auto"):
+        if device == "auto" and torch.cuda.is_available():
+            continue
+        tiny["training"]["precision"] = ["fp32", "tf32"]
+        with pytest.raises(ConfigError) as error:
+            check.check(Study(tiny | {"device": device}))
+        assert error.value.problems == [
+            "training.precision: 'tf32' needs a GPU; allowed on a CPU: fp32, bf16"
+        ]
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    for name in ("SLURM_JOB_ID", "SLURM_JOB_GPUS", "SLURM_STEP_GPUS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_a_job_of_slurm_without_a_gpu_does_not_refuse_the_device_of_others(
+    tiny, in_tmp, no_gpu, monkeypatch
+):
+    tiny |= {"device": "cuda", "training": tiny["training"] | {"precision": "tf32"}}
+    study = Study(tiny)
+    with pytest.raises(ConfigError, match="device: 'cuda' cannot be used"):
+        check.check(study)
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    check.run(study)
+    with pytest.raises(ConfigError, match="'tf32' needs a GPU"):
+        check.check(Study(tiny | {"device": "cpu"}))
+    assert "cost unknown" in study.file("logs/checked").read_text()
+    monkeypatch.setenv("SLURM_JOB_GPUS", "0")
+    with pytest.raises(ConfigError, match="device: 'cuda' cannot be used"):
+        check.check(study)
+
+
+def test_a_constant_that_stays_on_the_cpu_is_found_without_a_gpu(tiny, no_gpu, monkeypatch, caplog):
+    tiny["losses"] = {"l": {"use": "tests.user_losses:LeavesConstantOnCPU"}, "dice": {}}
+    use = {"use": "tests.user_losses:LeavesConstantOnCPU"}
+    words = f"losses.l: a tensor of {use} stays on the CPU"
+    check.check(Study(tiny | {"device": "cpu"}))
+    assert not caplog.text
+    check.check(Study(tiny | {"device": "auto"}))
+    assert caplog.text.count(words) == 1
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    with pytest.raises(ConfigError, match="stays on the CPU, so it fails on a GPU") as error:
+        check.check(Study(tiny | {"device": "cuda"}))
+    (problem,) = error.value.problems
+    assert problem.startswith(words)
+
+
+def test_every_loss_is_called_on_the_gpu_of_the_runs_too(tiny, monkeypatch):
+    called = []
+
+    def call(name, spec, classes, device):
+        called.append((name, device))
+        if device == "cuda" and name == "dice":
+            raise ConfigError(f"losses.{name}: fails on a GPU")
+
+    monkeypatch.setattr(check, "check_loss", call)
+    monkeypatch.setattr(check.devices, "resolve", lambda wanted: "cuda")
+    with pytest.raises(ConfigError, match=r"losses\.dice: fails on a GPU"):
+        check.check(Study(tiny))
+    assert called == [(name, kind) for name in tiny["losses"] for kind in ("cpu", "cuda")]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_every_loss_of_the_suite_passes_the_check_on_a_gpu(name):
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    for classes in (1, 3):
+        check.check_loss(name, {"use": name}, classes, "cuda")
 
 
 def test_all_problems_are_reported_at_once(tiny):
@@ -114,3 +191,4 @@ def test_a_module_that_harms_its_process_when_imported_is_refused(tiny, tmp_path
 @pytest.mark.parametrize("name", sorted(LOSSES))
 def test_every_loss_of_the_suite_passes_the_check(name, classes):
     check.check_loss(name, {"use": name}, classes)
+    assert check.stranded({"use": name}, [classes]) is None

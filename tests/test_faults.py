@@ -24,7 +24,7 @@ from experiments.data.fetch import fetch
 from experiments.errors import ConfigError
 from experiments.plan.reading import refuse_duplicates
 from experiments.plan.study import Study
-from experiments.runs import check, evaluate
+from experiments.runs import check, devices, evaluate
 from experiments.runs.run import train
 from experiments.runs.truth import Truth
 from tests import layouts
@@ -79,6 +79,9 @@ def test_fault_01_an_unknown_setting_is_refused_with_the_nearest(tiny, change, w
         ({"training": {"learning_rate": math.inf}}, "training.learning_rate: inf is not allowed"),
         ({"losses": {"l": {"use": ["dice"]}}}, "losses.l: unknown loss ['dice']"),
         ({"study": "-h"}, "study: '-h' is not allowed"),
+        ({"device": "mps"}, "device: 'mps' is not allowed: the backward pass of its max pooling"),
+        ({"device": "xpu"}, "never been tested; allowed: auto, cpu, cuda"),
+        ({"runs_per_gpu": 0}, "runs_per_gpu: 0 is not allowed; allowed: at least 1"),
         ({"image_size": 10**9}, "image_size: 1000000000 is not allowed; allowed: at most 8192"),
         ({"datasets": {"a": {"source": "$(x)"}}}, "datasets.a.source: '$(x)' is not allowed"),
     ],
@@ -137,6 +140,7 @@ def test_fault_04_a_duplicate_key_is_refused(tiny, tmp_path):
 
 def test_fault_05_only_auto_does_without_cuda_and_the_run_records_it(tiny, in_tmp, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(devices, "allotted", lambda: None)
     with pytest.raises(ConfigError, match=r"device.*cuda.*allowed: auto, cpu"):
         check.check(Study(tiny | {"device": "cuda"}))
     tiny |= {"device": "auto", "seeds": [0], "experiments": {"e": {"levels": {"x": {}}}}}

@@ -52,7 +52,6 @@ REASONS = {
     "fills_memory": "out of memory: MemoryError",
     "fills_tensors": "DefaultCPUAllocator: can't allocate memory",
     "is_killed": "signal 9 (SIGKILL; out of memory?)",
-    "dice": "signal 9 (SIGKILL; out of memory?)",
 }
 """Loss -> words of the reason of its failed run."""
 
@@ -121,6 +120,8 @@ def test_fault_19_a_run_without_memory_or_with_a_killed_worker_says_so_and_harms
         assert REASONS.get(loss, "") in record.get("reason", ""), record
         if loss in REASONS:
             assert f"sound none {loss} seed 0: failed ({record['reason'][:9]}" in troubled.said
+    killed = "sound none dice seed 0 ended by signal 9 (SIGKILL; out of memory?); it is repeated"
+    assert troubled.said.count(killed) == 1
 
 
 def test_fault_19_the_next_call_tries_exactly_the_failed_runs_again(troubled):

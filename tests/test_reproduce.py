@@ -20,6 +20,7 @@ from tests.crates import problems
 from tests.workflow import ROOT, copy_tree, records, snakemake, step
 
 COMMAND = ["snakemake", "--cores", "2"]
+MACHINE = {"arch": "x86_64", "cpu": "A", "capability": "AVX2"}
 FILES = {"counts.csv": b"image,tp\n0,1\n", "probabilities.png": b"picture"}
 
 
@@ -35,7 +36,7 @@ def record_of(run, **entries):
         "code": provenance.code(run.loss_spec),
         "versions": {"python": "3.11.7", "torch": "2", "numpy": "2", "matplotlib": "3"},
         "device": "cpu",
-        "machine": {"arch": "x86_64", "cpu": "A", "capability": "AVX2"},
+        "machine": MACHINE,
         "written": "2026-01-02T03:04:05+00:00",
         "seconds": {"train": 1.0},
     }
@@ -112,6 +113,10 @@ NOT_ALIKE = {
     "architecture x86_64 and arm64": {"machine": {"arch": "arm64", "capability": "AVX2"}},
     "other code: train; other code: evaluate": {"code": {"train": "z", "evaluate": "z"}},
     "another configuration": {"fingerprint": "z"},
+    "not deterministic: a, b": {"nondeterministic": ["b", "a"]},
+    "CUDA None and 12; cuDNN None and 9; GPU driver None and 5": {
+        "machine": MACHINE | {"gpu": {"cuda": "12", "cudnn": 9, "driver": "5"}}
+    },
 }
 
 

@@ -1,7 +1,8 @@
 """Step `compare`: the records of two studies, run by run; or a study and the present state.
 
-Only alike runs are compared: equal configuration, code, versions that matter, device and CPU
-capability. Runs that differ in one of them need not have equal bytes.
+Only alike runs are compared: equal configuration, code, versions that matter, device, CPU
+capability, and CUDA, cuDNN and driver of a GPU. Runs that differ in one of them need not have equal
+bytes, and neither need runs with an operation that is not deterministic on a GPU.
 """
 
 from __future__ import annotations
@@ -91,7 +92,20 @@ def unlike(old: dict[str, Any], new: dict[str, Any]) -> str:
         a, b = (one.get(key) for one in machines)
         if a != b:
             parts.append(f"{title} {a} and {b}")
+    if old["device"] == new["device"]:
+        parts += _unlike_gpus(*(machine.get("gpu") or {} for machine in machines))
+    if names := {name for one in (old, new) for name in one.get("nondeterministic", ())}:
+        parts.append(f"not deterministic: {', '.join(sorted(names))}")
     return "; ".join(parts)
+
+
+def _unlike_gpus(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Return the software of two GPUs that differs."""
+    return [
+        f"{title} {old.get(key)} and {new.get(key)}"
+        for key, title in (("cuda", "CUDA"), ("cudnn", "cuDNN"), ("driver", "GPU driver"))
+        if old.get(key) != new.get(key)
+    ]
 
 
 def _differ(old: dict[str, Any], new: dict[str, Any], part: str) -> bool:

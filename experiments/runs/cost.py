@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
 import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,9 +25,10 @@ import numpy as np
 import torch
 
 from experiments.data import controlled
+from experiments.errors import ConfigError
 from experiments.plan.knobs import CONTROLLED_FRACTION
-from experiments.runs import evaluate, models
-from experiments.runs.fit import fit, predict, resolve_device
+from experiments.runs import devices, evaluate, gpus, models
+from experiments.runs.fit import fit, predict
 from experiments.runs.sizes import Pace, Sizes, used
 from experiments.runs.truth import Truth
 
@@ -48,8 +50,9 @@ PREDICTED, COUNTED = 32, 8
 class Cost:
     """The cost of all runs of a study, with those that are already valid.
 
-    steps: fewest and most of a run. seconds: with `jobs` processes. memory: bytes of a process.
-    disk: bytes of the study.
+    steps: fewest and most of a run. seconds: with `jobs` processes on CPUs; on GPUs, where nothing
+    is known of several at a time, with one. memory: bytes of a process. disk: bytes of the study.
+    gpus: number of GPUs, on which the models are trained `jobs` at a time; 0: on CPUs.
     """
 
     models: int
@@ -58,14 +61,18 @@ class Cost:
     seconds: float
     memory: int
     disk: int
+    gpus: int = 0
 
     def words(self) -> str:
         """Return the cost in one line: "220 models of 160 steps; about 18 min with ..."."""
         steps = " to ".join(map(str, sorted(set(self.steps))))
-        times = f"{_duration(self.seconds * self.jobs)} with 1 process"
+        times = f"{_duration(self.seconds * (1 if self.gpus else self.jobs))} with 1 process"
         memory = f"{_size(self.memory)} of memory per process"
-        if self.jobs > 1:
+        if self.gpus:
+            times += f"; {self.jobs} at a time on {self.gpus} GPU{'s' * (self.gpus > 1)}"
+        elif self.jobs > 1:
             times += f", {_duration(self.seconds)} with {self.jobs}"
+        if self.jobs > 1:
             memory += f", {_size(self.memory * self.jobs)} in total"
         models = f"{self.models} model{'s' * (self.models > 1)} of {steps} steps"
         return f"{models}; about {times}; {memory}; {_size(self.disk)} of disk"
@@ -76,7 +83,7 @@ def announce(study: Study) -> str:
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:
         cost = estimate(study, cpus or 1)
-    except (RuntimeError, MemoryError) as error:  # no reason to refuse the study
+    except (RuntimeError, MemoryError, ConfigError) as error:  # no reason to refuse the study
         log.warning("the cost of the study is unknown: %s", error)
         return f"cost unknown: {error}"
     text = f"{cost.words()} (CPUs here: {cpus})"
@@ -91,34 +98,66 @@ def announce(study: Study) -> str:
 
 
 def estimate(study: Study, jobs: int) -> Cost:
-    """Time the models of a study and return its cost with `jobs` processes (one on a GPU).
+    """Time the models of a study and return its cost with `jobs` processes; on GPUs maybe fewer.
 
     The process computes as a run does from then on: in one thread, with deterministic operations.
     """
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    device = resolve_device(study.device)
-    jobs = 1 if device == "cuda" else min(jobs, len(study.runs))
-    sizes = {name: Sizes(study, dataset) for name, dataset in study.datasets.items()}
-    kinds: dict[str, list[RunSpec]] = {}
-    for run in study.runs:
-        own, fields = sizes[run.dataset], run.training.model_dump(exclude=UNTIMED)
-        kind = json.dumps([own.channels, own.classes, fields], sort_keys=True, default=str)
-        kinds.setdefault(kind, []).append(run)
-    seconds, disk = 0.0, sum(own.data() for own in sizes.values())
-    for runs in kinds.values():
+    device = devices.resolve(study.device)
+    free = gpus.free_memory() if device == "cuda" else {}
+    jobs, sizes = min(jobs, len(study.runs)), sizes_of(study)
+    kinds = kinds_of(study.runs, sizes)
+    seconds, disk, largest = 0.0, sum(own.data() for own in sizes.values()), 0
+    for runs in kinds:
         pace = measure(sizes[runs[0].dataset], runs[0], device, BUDGET / len(kinds))
         seconds += sum(sizes[run.dataset].seconds(run, pace) for run in runs)
         disk += sum(sizes[run.dataset].record(run, pace) for run in runs)
+        largest = max(largest, *(sizes[run.dataset].gpu(pace) for run in runs))
+    if free:
+        jobs = min(jobs, len(gpus.share(free, largest, study.runs_per_gpu)))
+    seconds /= 1 if free else jobs
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     memory = peak * (1 if sys.platform == "darwin" else 1024)
     memory += max(own.memory() for own in sizes.values())
     steps = [run.training.steps for run in study.runs]
-    return Cost(len(steps), (min(steps), max(steps)), jobs, seconds / jobs, memory, round(disk))
+    limits = min(steps), max(steps)
+    return Cost(len(steps), limits, jobs, seconds, memory, round(disk), len(free))
+
+
+def sizes_of(study: Study) -> dict[str, Sizes]:
+    """Return the sizes of each dataset of a study."""
+    return {name: Sizes(study, dataset) for name, dataset in study.datasets.items()}
+
+
+def kinds_of(runs: Sequence[RunSpec], sizes: Mapping[str, Sizes]) -> list[list[RunSpec]]:
+    """Return the runs by kind of model: those of a kind have equal times and memory."""
+    kinds: dict[str, list[RunSpec]] = {}
+    for run in runs:
+        own, fields = sizes[run.dataset], run.training.model_dump(exclude=UNTIMED)
+        kind = json.dumps([own.channels, own.classes, fields], sort_keys=True, default=str)
+        kinds.setdefault(kind, []).append(run)
+    return list(kinds.values())
+
+
+def peak(study: Study, runs: Sequence[RunSpec]) -> int:
+    """Return the bytes of GPU memory of the largest of these runs, from some steps of each kind.
+
+    A run that does not fit takes all the memory.
+    """
+    sizes, largest = sizes_of(study), 0
+    for kind in kinds_of(runs, sizes):
+        try:
+            pace = measure(sizes[kind[0].dataset], kind[0], "cuda", math.inf)
+        except torch.OutOfMemoryError:
+            return torch.cuda.mem_get_info()[1]
+        largest = max(largest, *(sizes[run.dataset].gpu(pace) for run in kind))
+    return largest
 
 
 def measure(sizes: Sizes, run: RunSpec, device: str, budget: float) -> Pace:
     """Return the pace of a run's model; budget: seconds after which no further step is timed."""
+    if device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
     rng, side, channels = np.random.default_rng(0), sizes.study.image_size, sizes.channels
     scenes = [controlled.scene(rng, side, CONTROLLED_FRACTION, "large") for _ in range(COUNTED)]
     images, masks = map(np.stack, zip(*scenes, strict=True))
@@ -128,7 +167,8 @@ def measure(sizes: Sizes, run: RunSpec, device: str, budget: float) -> Pace:
     fields = {"steps": 10**6, "learning_rate": 1e-6, "encoder_weights": None}
     training = run.training.model_copy(update=fields)
     run = replace(run, training=training, loss_spec={"use": "cross_entropy"})
-    now = time.perf_counter if device == "cuda" else time.process_time
+    devices.set_process(device, training.precision)
+    now = _now_on_gpu if device == "cuda" else time.process_time
     step = _seconds_of_step(cell, run, device, budget, now)
     model = models.build(training, channels, sizes.classes)
     model = model.to(device, memory_format=torch.channels_last)
@@ -140,7 +180,14 @@ def measure(sizes: Sizes, run: RunSpec, device: str, budget: float) -> Pace:
     truths = {"": [Truth("", mask) for mask in masks]}
     count = _seconds(now, evaluate.count, prob, truths, {"": 0.4})
     weights = sum(tensor.nbytes for tensor in model.state_dict().values())
-    return Pace(step, seconds / PREDICTED, count / COUNTED, weights)
+    gpu = torch.cuda.max_memory_reserved() if device == "cuda" else 0
+    return Pace(step, seconds / PREDICTED, count / COUNTED, weights, gpu)
+
+
+def _now_on_gpu() -> float:
+    """Return the time after all work on the GPU."""
+    torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 class _Enough(Exception):

@@ -115,7 +115,8 @@ def _work(channel: socket.socket) -> None:
         _link.phase, process = "", os.getpid()
         try:
             setup, key, task = pickle.loads(data)
-            sys.path[:], folder, level, _link.every = setup
+            sys.path[:], folder, level, _link.every, place = setup
+            os.environ.update(place)
             os.chdir(folder)
             log.setLevel(level)
             call, args = pickle.loads(task)

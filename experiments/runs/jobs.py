@@ -12,7 +12,7 @@ from experiments import locks
 from experiments.errors import ConfigError
 from experiments.layout import RUN_LOCK
 from experiments.plan.losses import custom_modules
-from experiments.runs import provenance, worker, workers
+from experiments.runs import gpus, provenance, worker, workers
 from experiments.runs.validity import State, validity
 from losses import nearest
 
@@ -57,7 +57,8 @@ class Training:
     """The work of making runs valid.
 
     done: number of runs that were trained or evaluated. failed: their paths. stopped: path ->
-    reason of the runs that could not be trained.
+    reason of the runs that could not be trained. repeated: paths of runs that are repeated once,
+    alone in a new process, after all others: something else may have ended them.
     """
 
     def __init__(self, study: Study, runs: Sequence[RunSpec]) -> None:
@@ -66,7 +67,7 @@ class Training:
         found = {run: validity(study.workspace, run) for run in runs}
         self.pending = {run.path: run for run, v in found.items() if v.state is not State.VALID}
         self.progress = Progress(study, self.pending)
-        self.done, self.failed, self.stopped = 0, [], {}
+        self.done, self.failed, self.stopped, self.repeated = 0, [], {}, []
         states = [validity.state for validity in found.values()]
         log.info(
             "%d runs are valid, %d to train, %d to evaluate",
@@ -76,15 +77,14 @@ class Training:
         )
 
     def run(self, jobs: int) -> None:
-        """Work through the runs, `jobs` at a time."""
-        limits = self.study.timeout.step, self.study.timeout.run
+        """Work through the runs, `jobs` at a time, on GPUs not more than these can take."""
         if self.pending:
-            with workers.Pool(min(jobs, len(self.pending)), worker.PRELOAD, *limits) as pool:
-                for path in self.pending:
-                    pool.submit(self._task(path))
-                for outcome in pool:
-                    if again := self._take(outcome):
-                        pool.submit(again)
+            runs = list(self.pending.values())
+            places = gpus.places(self.study, runs, min(jobs, len(runs)))
+            if any(places):  # a run in a process of its own takes the place of a shared one
+                runs.sort(key=lambda run: bool(custom_modules(run.loss_spec)))
+            self._work([run.path for run in runs], places)
+            self._work(self.repeated, places[:1])
         if self.failed:
             log.warning("%d runs failed; the next call tries them again", len(self.failed))
         if self.stopped:
@@ -93,15 +93,30 @@ class Training:
                 f"{len(self.stopped)} runs are not trained; run the same command again:\n{reasons}"
             )
 
+    def _work(self, paths: Sequence[str], places: Sequence[dict[str, str]]) -> None:
+        limits = self.study.timeout.step, self.study.timeout.run
+        with workers.Pool(len(places), worker.PRELOAD, *limits, places) as pool:
+            for path in paths:
+                pool.submit(self._task(path))
+            for outcome in pool:
+                if again := self._take(outcome):
+                    pool.submit(again)
+
     def _task(self, path: str, patience: float = 0) -> workers.Task:
         run = self.pending[path]
         args = self.study.workspace, run, self.code[path], patience
-        return workers.Task(path, worker.work, args, alone=bool(custom_modules(run.loss_spec)))
+        alone = path in self.repeated or bool(custom_modules(run.loss_spec))
+        return workers.Task(path, worker.work, args, alone)
 
     def _take(self, outcome: workers.Outcome) -> workers.Task | None:
         """Take the outcome of a run; return the task if it is to be tried again."""
-        path, run = outcome.key, self.pending[outcome.key]
-        result = outcome.value if outcome.died is None else self._died(run, outcome.died)
+        path, run, died = outcome.key, self.pending[outcome.key], outcome.died
+        if died and path not in self.repeated and _may_be_innocent(run, died):
+            self.repeated.append(path)
+            words = "%s ended by %s; it is repeated alone, after all others"
+            log.warning(words, worker.title(run), _first_line(died))
+            return None
+        result = outcome.value if died is None else self._died(run, died)
         if "busy" in result:
             self.progress.wait(run, result["busy"])
             return self._task(path, PATIENCE)
@@ -116,7 +131,9 @@ class Training:
         return None
 
     def _died(self, run: RunSpec, reason: str) -> dict[str, Any]:
-        """Record that the worker of a run died; return the result."""
+        """Record that the worker of a run died, unless the GPU is to blame; return the result."""
+        if worker.is_of_gpu(reason) and not custom_modules(run.loss_spec):
+            return {"stop": _first_line(reason)}
         workspace, code = self.study.workspace, self.code[run.path]
         try:
             with locks.lock(workspace.run_folder(run) / RUN_LOCK) as held:
@@ -129,6 +146,21 @@ class Training:
                 return worker.record_death(workspace, run, reason)
         except (locks.Busy, worker.Stop) as error:
             return {"stop": f"{reason}; {error}"}
+
+
+def _may_be_innocent(run: RunSpec, reason: str) -> bool:
+    """Return whether something else than the run may have ended its worker: the run is repeated.
+
+    That is the GPU, which other processes use too, or the end of a shared worker by a signal.
+    """
+    shared = not custom_modules(run.loss_spec)
+    killed = reason == workers.SERVER_ENDED or (shared and reason.startswith("signal"))
+    return killed or worker.is_of_gpu(reason)
+
+
+def _first_line(text: str) -> str:
+    """Return the first line of a reason; those of CUDA go on with advice."""
+    return text.partition("\n")[0]
 
 
 class Progress:

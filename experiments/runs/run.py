@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import platform
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -16,20 +15,13 @@ from torch import nn
 from experiments.data import prepared
 from experiments.files import is_disk_error, now
 from experiments.layout import COUNTS_FILE, EXAMPLES_FILE, PREDICTIONS, WEIGHTS
-from experiments.origin.machine import cpu
-from experiments.runs import evaluate, pictures, predictions, provenance, records, workers
+from experiments.runs import devices, evaluate, pictures, predictions, provenance, records, workers
 from experiments.runs.batches import Cell, open_cell
 from experiments.runs.checkpoint import Checkpoint
-from experiments.runs.fit import (
-    fit,
-    predict_splits,
-    resolve_device,
-    set_process,
-    weights_hash,
-)
+from experiments.runs.fit import fit, predict_splits, weights_hash
 from experiments.runs.forking import describe
 from experiments.runs.predictions import Predictions
-from experiments.runs.worker import Stop, title
+from experiments.runs.worker import Stop, machine_failure, title
 
 if TYPE_CHECKING:
     from experiments.plan.runs import RunSpec, Workspace
@@ -51,10 +43,10 @@ def train(
     record is written; it may raise Stop. Raises Stop if the data changed, and OSError if the disk
     is full.
     """
-    device = resolve_device(workspace.device)
-    set_process(device)
+    kind = devices.resolve(workspace.device)
+    devices.set_process(kind, run.training.precision)
     folder, data = workspace.run_folder(run), workspace.data_folder(*run.cell)
-    record = provenance.begin(run) | machine(device)
+    record = provenance.begin(run) | devices.describe(kind)
     files: dict[str, bytes] = {}
     clock = Clock()
     cell = _open(data)
@@ -64,15 +56,16 @@ def train(
     clock.lap("load")
     try:
         workers.beat("train")
-        fitted = fit(cell, run, device, ProgressLogger(run), checkpoint)
+        fitted = fit(cell, run, kind, ProgressLogger(run), checkpoint)
         workers.beat("evaluate")
         clock.lap("train")
         record |= {"status": "ok" if fitted.diverged is None else "diverged", "curve": fitted.curve}
+        record |= fitted.on_gpu
         if fitted.diverged is None:
             outputs, kept = _keep(
                 workspace.keep,
                 fitted.model,
-                Predictions(**predict_splits(fitted.model, cell, device)),
+                Predictions(**predict_splits(fitted.model, cell, kind)),
             )
             results, files = _evaluate(outputs, cell)
             record |= results | {"weights": weights_hash(fitted.model)}
@@ -80,7 +73,7 @@ def train(
         else:
             record["step"] = fitted.diverged
     except Exception as error:
-        if is_disk_error(error):
+        if is_disk_error(error) or machine_failure(error):
             raise
         log.exception("run %s failed", run.path)
         record |= {"status": "failed", "reason": reason(error)}
@@ -101,7 +94,7 @@ def evaluate_kept(
     The record then has "evaluated": time and commit of this evaluation. ValueError if the
     predictions cannot be used.
     """
-    set_process(resolve_device(workspace.device))
+    devices.set_process(devices.resolve(workspace.device), run.training.precision)
     folder = workspace.run_folder(run)
     record = records.read_record(folder, files=False)
     kept = {n: sha for n, sha in record["files"].items() if n in (PREDICTIONS, WEIGHTS)}
@@ -128,21 +121,6 @@ def _open(folder: str) -> Cell:
         return open_cell(folder, prepared.content(folder))
     except (OSError, ValueError, KeyError) as error:
         raise Stop(f"{error}; the same command prepares the data again") from None
-
-
-def machine(device: str) -> dict[str, Any]:
-    """Return the device and the processor of this process.
-
-    Another instruction set (`capability`) gives other bytes.
-    """
-    return {
-        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
-        "machine": {
-            "arch": platform.machine(),
-            "cpu": cpu(),
-            "capability": torch.backends.cpu.get_cpu_capability(),
-        },
-    }
 
 
 def reason(error: Exception) -> str:
@@ -206,7 +184,7 @@ class ProgressLogger:
     def __init__(self, run: RunSpec) -> None:
         self.run, self.last = run, time.monotonic()
 
-    def __call__(self, step: int, loss: float) -> None:
+    def __call__(self, step: int, loss: float | None) -> None:
         """Take a step and its loss."""
         workers.beat()
         if time.monotonic() - self.last > REPORT_EVERY:

@@ -33,12 +33,16 @@ TRUTH, COUNTING = 20, 32
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds of a step, of an image's prediction and of its counts; bytes of the weights."""
+    """Seconds of a step, of an image's prediction and of its counts; bytes of the weights.
+
+    gpu: bytes of the tensors on a GPU, without those of the training images.
+    """
 
     step: float
     predict: float
     count: float
     weights: int
+    gpu: int = 0
 
 
 class Sizes:
@@ -90,6 +94,10 @@ class Sizes:
             total += sum(self.splits) * (image + layers * mask)
             total += sum(size for size in arrays if size > LARGE)  # mapped files
         return total * len(self.study.seeds) + FIGURES
+
+    def gpu(self, pace: Pace) -> int:
+        """Return the bytes of a run on a GPU: its tensors and the training images with labels."""
+        return pace.gpu + self.dataset.train * self.pixels * (self.channels + 2)
 
     def memory(self) -> int:
         """Return the bytes of two decoded cells, and of the predictions while they are counted."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,10 +64,11 @@ def collect(study: Study) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     """Return the study's table and the records of its runs, in the order of the plan.
 
     Each record gets "key", the run's key. InvalidRuns if a run is not valid; a failed run is a
-    result.
+    result. RecordError if runs that are compared were trained on different kinds of device.
     """
     found = {run: validity(study.workspace, run) for run in study.runs}
     refuse_invalid(found)
+    refuse_mixtures({run: validity.record for run, validity in found.items()})
     records = [found[run].record | {"key": run.key} for run in study.runs]
     rows = [_rows(study.run_folder(run), run, found[run].record) for run in study.runs]
     table = pd.concat(rows, ignore_index=True).reindex(columns=columns(study.axes))
@@ -89,6 +91,24 @@ class InvalidRuns(RecordError):
         lines = [f"  {run.path}: {reason}" for run, reason in list(runs.items())[:SHOWN]]
         more = [f"  and {len(runs) - SHOWN} more"] if len(runs) > SHOWN else []
         super().__init__("\n".join([f"{len(runs)} runs are not valid:", *lines, *more]))
+
+
+def refuse_mixtures(records: Mapping[RunSpec, dict[str, Any]]) -> None:
+    """Raise RecordError if runs of a cell were trained on a CPU and others on a GPU.
+
+    Failed runs have no results. The report names cells with different models of a device.
+    """
+    cells: dict[tuple, list[str]] = {}
+    for run, record in records.items():
+        if record["status"] != "failed":
+            cells.setdefault((run.cell, run.setting.name), []).append(record["device"])
+    used = Counter(device for devices in cells.values() if "cpu" in devices for device in devices)
+    if used.keys() > {"cpu"}:
+        counts = ", ".join(f"{count} on {device}" for device, count in used.most_common())
+        raise RecordError(
+            f"the runs of a cell are compared, but were trained on different kinds of device: "
+            f"{counts}; run the same command with --config device=cpu or --config device=cuda"
+        )
 
 
 def _rows(folder: Path, run: RunSpec, record: dict[str, Any]) -> pd.DataFrame:

@@ -6,6 +6,7 @@ The process that starts the workers imports this module, so it loads no torch.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
 
 PRELOAD = ("experiments.runs.run",)
 """Modules that are imported once, before the workers are forked."""
+GPU_ERROR = re.compile(
+    "^OutOfMemoryError:|^AcceleratorError:|CUDA error|CUDA unknown error|CUDA driver"
+    "|NVIDIA driver|No CUDA GPUs|CUDNN_STATUS|CUBLAS_STATUS"
+)
+"""Descriptions of errors of a GPU. Errors of a CPU have other words."""
 
 
 class Stop(Exception):
@@ -52,7 +58,7 @@ def work(
     except locks.Busy as busy:
         time.sleep(patience)
         return {"busy": busy.holder}
-    except Stop as stop:
+    except (Stop, ConfigError) as stop:  # ConfigError: the device of the study cannot be used
         return {"stop": str(stop)}
     except OSError as error:
         if not is_disk_error(error):
@@ -97,6 +103,24 @@ def check_present(
             raise Stop("the configuration of the study changed since the job started")
     if provenance.code(run.loss_spec) != code:
         raise Stop("the code of the run changed since the job started")
+
+
+def machine_failure(error: BaseException) -> str | None:
+    """Return the reason if an error is a failure of the GPU and not of the run, else None.
+
+    Nothing is recorded then: the error leaves `work`, and its process does no other work.
+
+    >>> machine_failure(RuntimeError("CUDA error: device-side assert triggered"))
+    'RuntimeError: CUDA error: device-side assert triggered'
+    >>> machine_failure(MemoryError("no room"))
+    """
+    reason = describe(error)
+    return reason if is_of_gpu(reason) else None
+
+
+def is_of_gpu(reason: str) -> bool:
+    """Return whether an error is a failure of a GPU; reason: its description."""
+    return bool(GPU_ERROR.search(reason))
 
 
 def record_death(workspace: Workspace, run: RunSpec, reason: str) -> dict[str, Any]:

@@ -39,6 +39,8 @@ SILENCE = 60.0
 """Seconds without a sign of life before a warning is logged."""
 TICK = 0.25
 """Seconds between two checks of the time limits."""
+SERVER_ENDED = "the workers' server ended"
+"""Reason of all calls that were running in its workers."""
 PAUSE = 10.0
 """Longer gaps between two checks count for no limit: the machine was suspended."""
 
@@ -81,8 +83,10 @@ class Pool:
     """Calls in at most `slots` workers at a time.
 
     preload: modules that the server imports. step_limit: seconds between two calls of `beat` in
-    phase "train"; run_limit: seconds of a whole call. Over a limit, a worker is killed. On
-    SIGTERM the caller ends with exit status 143; any exception kills all workers.
+    phase "train"; run_limit: seconds of a whole call. Over a limit, a worker is killed. places:
+    environment variables of each slot, such as the GPU to use; they replace `slots`. A worker keeps
+    its place until it ends, and a place with variables has one worker at a time. On SIGTERM the
+    caller ends with exit status 143; any exception kills all workers.
     """
 
     def __init__(
@@ -91,8 +95,9 @@ class Pool:
         preload: Sequence[str] = (),
         step_limit: float | None = None,
         run_limit: float | None = None,
+        places: Sequence[dict[str, str]] = (),
     ) -> None:
-        self._slots, self._preload = slots, tuple(preload)
+        self._free, self._preload = list(places) or [{}] * slots, tuple(preload)
         self._limits = step_limit, run_limit
         self._queue: deque[Task] = deque()
         self._workers: list[_Worker] = []
@@ -128,17 +133,26 @@ class Pool:
                 self._wait()
 
     def _start(self) -> None:
-        while self._queue and sum(bool(w.task) for w in self._workers) < self._slots:
+        while self._queue and self._free:
             task = self._queue.popleft()
-            idle = [w for w in self._workers if not w.task and not task.alone]
+            place = max(self._free, key=self._free.count)  # of the GPU with the fewest calls
+            self._free.remove(place)
+            idle = next((w for w in self._workers if not w.task and w.place == place), None)
+            if idle and task.alone:
+                if place:  # the GPU needs the memory of the idle worker
+                    self._close(idle)
+                idle = None
             if not idle:
-                idle = [_Worker(_server(self._preload))]
-                self._workers += idle
-            idle[0].begin(task, self._limits[0])
+                idle = _Worker(_server(self._preload), place)
+                self._workers.append(idle)
+            idle.begin(task, self._limits[0])
         if all(task.alone for task in self._queue):
             for worker in [w for w in self._workers if not w.task]:
-                self._workers.remove(worker)
-                worker.close()
+                self._close(worker)
+
+    def _close(self, worker: _Worker) -> None:
+        self._workers.remove(worker)
+        worker.close()
 
     def _wait(self) -> None:
         """Take the messages that arrive within TICK, and the outcomes; then apply the limits."""
@@ -159,6 +173,7 @@ class Pool:
                     continue
             if outcome:
                 self._ended.append(outcome)
+                self._free.append(worker.place)
                 worker.task = worker.outcome = None
         now = time.monotonic()
         paused, self._looked = now - self._looked, now
@@ -171,18 +186,17 @@ class Pool:
             pass
         reason = os.read(worker.status, 1000).decode()
         if not reason:
-            reason = "the workers' server ended"
+            reason = SERVER_ENDED
             worker.server.stop()
-        self._workers.remove(worker)
-        worker.close()
+        self._close(worker)
         return worker.outcome or (worker.task and Outcome(worker.task.key, died=reason))
 
 
 class _Worker:
     """The caller's side of a worker."""
 
-    def __init__(self, server: _Server) -> None:
-        self.server, self.number = server, next(_numbers)
+    def __init__(self, server: _Server, place: dict[str, str]) -> None:
+        self.server, self.number, self.place = server, next(_numbers), place
         self.task: Task | None = None
         self.outcome: Outcome | None = None
         self.buffer = bytearray()
@@ -197,7 +211,7 @@ class _Worker:
     def begin(self, task: Task, step_limit: float | None) -> None:
         """Send a task."""
         every = min(1.0, (step_limit or 4) / 4)
-        setup = sys.path, os.getcwd(), log.getEffectiveLevel(), every
+        setup = sys.path, os.getcwd(), log.getEffectiveLevel(), every, self.place
         data = pickle.dumps((setup, task.key, pickle.dumps((task.call, task.args))))
         self.task, self.phase, self.warned = task, "", False
         self.began = self.seen = time.monotonic()

@@ -186,3 +186,16 @@ def phase():
     was = forking._link.phase
     workers.beat("train")
     return was
+
+
+def bad_fork():
+    import torch
+
+    return torch.cuda._is_in_bad_fork()
+
+
+def visible():
+    """This process, its GPU and the time of the call."""
+    start = time.time()
+    time.sleep(0.05)
+    return [os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES"), start, time.time()]

@@ -8,6 +8,7 @@ import pytest
 from experiments.errors import ConfigError
 from experiments.plan.study import Study
 from experiments.runs import jobs, records, table
+from experiments.runs.records import COUNTS_FILE, EXAMPLES_FILE, RecordError
 from experiments.runs.validity import State
 from tests.runs.conftest import everything_but_time, prepared_study, state
 
@@ -86,6 +87,48 @@ def test_the_record_has_its_provenance(short, in_tmp):
     assert isinstance(record["dirty"], bool)
     assert record["curve"][-1]["step"] == 6
     assert np.isfinite(record["curve"][-1]["loss"])
+
+
+GPU = {"device": "H100"}
+
+
+@pytest.fixture
+def mixed(tiny):
+    """Function: check the records of two cells of two losses, with changes at some runs."""
+    tiny["experiments"] = {"noise": tiny["experiments"]["noise"]}
+    study = Study(tiny | {"seeds": [0]})
+
+    def check(*changes):
+        every = {run: {"device": "cpu", "status": "ok"} for run in study.runs}
+        for number, change in changes:
+            every[study.runs[number]] |= change
+        table.refuse_mixtures(every)
+
+    return check
+
+
+def test_devices_may_differ_between_cells_not_within(mixed):
+    mixed()
+    mixed((0, GPU), (1, GPU))
+    mixed((0, GPU | {"status": "failed"}))
+    mixed(*((i, GPU) for i in (0, 1, 2)), (3, {"device": "A100"}))
+    with pytest.raises(RecordError, match=r"2 on \w+, 2 on \w+; .* device=cpu or .* device=cuda"):
+        mixed((0, GPU), (2, GPU))
+
+
+def test_a_mixture_is_not_collected(short, in_tmp):
+    study = prepared_study(short)
+    jobs.train_all(study, study.runs, jobs=1)
+    table.collect(study)
+    folder = study.run_folder(study.runs[0])
+    record = records.read_record(folder) | GPU
+    files = {name: (folder / name).read_bytes() for name in (COUNTS_FILE, EXAMPLES_FILE)}
+    records.write_record(folder, record, files)
+    with pytest.raises(RecordError, match="H100"):
+        table.collect(study)
+    cpu = Study({**short, "device": "cpu"})
+    assert jobs.train_all(cpu, cpu.runs, jobs=1).done == 1  # as the message advises
+    table.collect(cpu)
 
 
 def test_progress_reports_runs_and_time_left(short, in_tmp, caplog):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,41 @@ def test_so_many_tasks_run_at_a_time(slots):
     intervals = [outcome.value for outcome in outcomes(tasks, slots).values()]
     together = [sum(s < start + 0.01 < e for s, e in intervals) for start, _ in intervals]
     assert max(together) == slots
+
+
+GPUS = ("GPU-8f6c", "MIG-1a/2/0")
+PLACES = [{"CUDA_VISIBLE_DEVICES": name} for name in GPUS]
+
+
+@pytest.mark.parametrize("tasks", [2, 3, 9])
+@pytest.mark.parametrize("alone", [(), (0, 3, 6), range(9)])
+def test_places_are_handed_out_evenly_and_given_back(tasks, alone):
+    done, of_gpu = {}, Counter()
+    with Pool(0, places=sorted(PLACES * 2, key=str)) as pool:
+        for i in range(tasks):
+            pool.submit(Task(str(i), calls.visible, (), i in alone))
+        for outcome in pool:
+            done[outcome.key] = outcome.value
+            of_gpu |= Counter(worker.place["CUDA_VISIBLE_DEVICES"] for worker in pool._workers)
+        free = Counter(place["CUDA_VISIBLE_DEVICES"] for place in pool._free)
+    assert free == dict.fromkeys(GPUS, 2)
+    assert max(of_gpu.values()) <= 2  # with those that wait for a task
+    assert {done["0"][1], done["1"][1]} == {*GPUS}
+    for _, visible, start, _ in done.values():
+        assert [v for _, v, s, e in done.values() if s <= start < e].count(visible) <= 2
+    by_process = {process: visible for process, visible, *_ in done.values()}
+    assert all(by_process[process] == visible for process, visible, *_ in done.values())
+
+
+@pytest.mark.parametrize("call", [calls.kill_itself, calls.segfault, calls.sleep])
+def test_the_place_of_a_dead_worker_is_given_back(call):
+    tasks = [Task("dies", call), *(Task(i, calls.visible, (), alone=i == "b") for i in "abc")]
+    with Pool(0, run_limit=1, places=PLACES[:1]) as pool:
+        for task in tasks:
+            pool.submit(task)
+        done = {outcome.key: outcome for outcome in pool}
+    assert done["dies"].died
+    assert {done[i].value[1] for i in "abc"} == {GPUS[0]}
 
 
 def test_tasks_can_follow_from_outcomes():
