@@ -18,6 +18,7 @@ TINY = {
     },
     "seeds": [0, 1],
     "image_size": 32,
+    "device": "cpu",
     "training": {
         "steps": 6,
         "batch_size": 2,
