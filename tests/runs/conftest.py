@@ -8,6 +8,9 @@ from experiments.plan.study import Study
 from experiments.runs import provenance, worker
 from experiments.runs.validity import validity
 
+collect_ignore = ["pretended.py", "touches_cuda.py"]
+"""Modules that change the process which imports them: for the workers' server only."""
+
 
 @pytest.fixture
 def short(tiny):

@@ -203,7 +203,7 @@ def test_a_job_over_its_time_limit_goes_on_from_the_last_checkpoint(slurm, tmp_p
     step = "train_controlled"
     study = {**STUDY, "losses": {"dice": {}}, "seeds": [0], "runs_per_job": None}
     study |= {"experiments": {"imbalance": {"levels": {"small": {"size": "small"}}}}}
-    study["training"] = {**STUDY["training"], "steps": 3000}
+    study["training"] = {**STUDY["training"], "steps": 9000}  # longer than Slurm waits
     with study_on(slurm, copy_tree(tmp_path), study) as tree:
         driver = tree.start(step)
         runs = tree.folder / "results" / "tiny" / "runs"

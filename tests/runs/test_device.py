@@ -52,7 +52,7 @@ def test_cuda_is_not_silently_replaced(machine):
         ({"CUDA_VISIBLE_DEVICES": "0,1"}, r"CUDA_VISIBLE_DEVICES=0,1"),
         ({"CUDA_VISIBLE_DEVICES": "GPU-8932f937"}, r"GPU-8932f937"),
         ({"SLURM_JOB_GPUS": "3"}, r"SLURM_JOB_GPUS=3"),
-        ({"signs": [__file__]}, r"test_devices\.py"),
+        ({"signs": [__file__]}, r"test_device\.py"),
     ],
 )
 def test_auto_is_an_error_where_torch_cannot_use_the_gpu(machine, sign, words):
