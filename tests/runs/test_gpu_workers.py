@@ -49,6 +49,7 @@ def attempts():
 @pytest.fixture
 def pretended(in_tmp, monkeypatch):
     """Workers find two GPUs."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)  # Slurm sets it
     monkeypatch.setattr(worker, "PRELOAD", PRETENDED)
     Path("attempts").write_text("{}\n")
     Path("trouble").mkdir()
