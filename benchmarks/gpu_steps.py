@@ -12,7 +12,6 @@ Writes OUT/steps-DEVICE.csv.
 from __future__ import annotations
 
 import argparse
-import csv
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ import torch
 import yaml
 from torch.autograd import DeviceType
 
+from benchmarks.rows import save
 from experiments.data.prepare import write_cell
 from experiments.plan.runs import RunSpec
 from experiments.plan.study import Study
@@ -191,18 +191,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.5, help="to time each combination for")
     parser.add_argument("--out", type=Path, default=Path("gpu_day"))
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    found: list[dict[str, Any]] = []
     path = options.out / f"steps-{options.device}.csv"
-    with tempfile.TemporaryDirectory() as folder, path.open("w", newline="") as file:
-        for row in rows(options.device, options.seconds, folder):
-            writer = csv.DictWriter(file, row)
-            if not found:
-                writer.writeheader()
-            writer.writerow(row)
-            file.flush()
-            found.append(row)
-            print(", ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        found = save(rows(options.device, options.seconds, folder), path)
     for line in headlines(found):
         print(f"headline: {line}")
 

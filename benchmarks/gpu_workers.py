@@ -11,17 +11,17 @@ Writes OUT/workers-DEVICE.csv.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from benchmarks.rows import save
 from benchmarks.usage import Usage, busy
 from experiments.data.prepare import run as prepare
 from experiments.plan.runs import RunSpec
@@ -92,9 +92,18 @@ def measure(study: Study, workers: int, mode: str, most: int) -> dict[str, Any]:
 
 def place_workers(device: str) -> None:
     """Let a job have as many workers as it asks for, all on the first GPU."""
-    place = {gpus.VISIBLE: devices.gpus()[0]} if device == "cuda" else {}
+    place = {gpus.VISIBLE: gpus.visible()[0]} if device == "cuda" else {}
     os.environ.update(place)
     gpus.places = lambda study, runs, number: [place] * number
+
+
+def rows(options: argparse.Namespace, study: Study) -> Iterator[dict[str, Any]]:
+    """Yield the row of each mode and number of workers."""
+    for mode in MODES if options.device == "cuda" else ("eager",):
+        worker.PRELOAD = MODES[mode]
+        train(study, study.runs[:1], 1)  # starts the server
+        for workers in options.workers:
+            yield measure(study, workers, mode, options.runs)
 
 
 def headlines(found: list[dict[str, Any]]) -> list[str]:
@@ -121,23 +130,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("gpu_day"))
     options = parser.parse_args()
     place_workers(devices.resolve(options.device))
-    options.out.mkdir(parents=True, exist_ok=True)
-    found: list[dict[str, Any]] = []
     path = options.out / f"workers-{options.device}.csv"
-    with tempfile.TemporaryDirectory() as folder, path.open("w", newline="") as file:
-        study = study_of(options, folder)
-        for mode in MODES if options.device == "cuda" else ("eager",):
-            worker.PRELOAD = MODES[mode]
-            train(study, study.runs[:1], 1)  # starts the server
-            for workers in options.workers:
-                row = measure(study, workers, mode, options.runs)
-                writer = csv.DictWriter(file, row)
-                if not found:
-                    writer.writeheader()
-                writer.writerow(row)
-                file.flush()
-                found.append(row)
-                print(", ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        found = save(rows(options, study_of(options, folder)), path)
     for line in headlines(found):
         print(f"headline: {line}")
 

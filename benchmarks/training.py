@@ -34,7 +34,7 @@ from benchmarks.losses import about
 from benchmarks.report import Outcome, lines_of
 from benchmarks.sides import ALONE, LOOP, SUITE, Plan, Timing
 from experiments.plan.study import Study
-from experiments.runs import devices
+from experiments.runs import devices, gpus
 
 LEVEL = 0.06
 """Foreground fraction of the images."""
@@ -103,15 +103,16 @@ def shares(records: list[dict[str, Any]], timing: Timing, workers: int) -> tuple
 def phases(plan: Plan, study: Study, out: Path) -> dict[str, dict[str, float]]:
     """Return side -> phase -> seconds of a run, from calls that wait at the end of each phase.
 
-    "imports" are the seconds of a process, "share" is that of the steps in the time of training.
+    The first run of the plain process is the one of a process per run. "imports" are the seconds
+    of a process, "share" is that of the steps in the time of training.
     """
     runs = study.runs[: 2 * len(study.losses)]
+    lines = sides.execute([*sides.plain(plan, study, runs, out), "--phases"])
     table = {}
-    for side, group in ((ALONE, runs[:1]), (LOOP, runs)):
-        results = sides.execute([*sides.plain(plan, study, group, out), "--phases"])
+    for side, results in ((ALONE, lines[:1]), (LOOP, lines)):
         of_all = {name: mean(r["phases"][name] for r in results) for name in results[0]["phases"]}
         of_all["other"] = mean(r["seconds"] for r in results) - sum(of_all.values())
-        table[side] = of_all | {"imports": mean(r["imports"] for r in results)}
+        table[side] = of_all | {"imports": results[0]["imports"]}
     (result,) = sides.execute(["-m", "benchmarks.phases", study.folder, str(len(runs))])
     found = {name: seconds / result["runs"] for name, seconds in result["phases"].items()}
     steps = sum(found[name] for name in result["steps"])
@@ -162,7 +163,7 @@ def main() -> None:
     options = read_options()
     devices.resolve(options.device)
     if options.device == "cuda":
-        os.environ["CUDA_VISIBLE_DEVICES"] = devices.gpus()[0]  # both sides use one GPU
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus.visible()[0]  # both sides use one GPU
     note = about(options.device, 1)
     plan = Plan(config_of(options), options.device, options.runs, options.single, options.cores)
     name = f"training-{'resnet-' * options.resnet}{options.device}"

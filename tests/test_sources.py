@@ -175,3 +175,14 @@ def test_a_download_alone_changes_no_data_and_a_correction_after_it_does(tiny, i
     path.write_bytes(path.read_bytes())
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert Study(tiny).data_fingerprint("wbc") != before
+
+
+@pytest.mark.parametrize("kind", ["site-packages", "dist-packages"])
+def test_an_installed_library_is_no_part_of_the_project(tmp_path, monkeypatch, kind):
+    """Debian installs into dist-packages, which no path of the environment names."""
+    for folder in (kind, "mine"):
+        (tmp_path / folder / f"in_{folder[:4]}").mkdir(parents=True)
+        (tmp_path / folder / f"in_{folder[:4]}" / "__init__.py").write_text("")
+        monkeypatch.syspath_prepend(tmp_path / folder)
+    assert closure("in_mine").keys() == {"in_mine"}
+    assert closure(f"in_{kind[:4]}") == {}

@@ -80,8 +80,9 @@ def _top_folder(top: str) -> Path | None:
     else:
         origin = Path(spec.origin)
         path = origin.parent if origin.name == "__init__.py" else origin.with_suffix("")
-    outside = path is None or str(path).startswith(LIBRARIES) or "site-packages" in path.parts
-    return None if outside else path
+    if path is None or str(path).startswith(LIBRARIES):
+        return None
+    return None if {"site-packages", "dist-packages"} & {*path.parts} else path
 
 
 def _with_packages(module: str) -> list[str]:

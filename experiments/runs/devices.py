@@ -13,9 +13,8 @@ import torch
 
 from experiments.errors import ConfigError
 from experiments.origin.machine import cpu
+from experiments.runs.gpus import VISIBLE
 
-VISIBLE = "CUDA_VISIBLE_DEVICES"
-"""Environment variable: the GPUs that a process may use, by number or by UUID."""
 SIGNS = ("/dev/nvidia0", "/proc/driver/nvidia/version")
 """Files of a machine with an NVIDIA GPU."""
 
@@ -59,14 +58,6 @@ def allotted() -> str | None:
     if jobs := os.environ.get("SLURM_JOB_GPUS"):
         return f"SLURM_JOB_GPUS={jobs}"
     return next((sign for sign in SIGNS if Path(sign).exists()), None)
-
-
-def gpus() -> list[str]:
-    """Return the visible GPUs, each as a value of CUDA_VISIBLE_DEVICES."""
-    count = torch.cuda.device_count()
-    visible = os.environ.get(VISIBLE, "")
-    names = [name.strip() for name in visible.split(",") if name.strip()]
-    return names[:count] or [str(i) for i in range(count)]
 
 
 def set_process(device: str, precision: str = "fp32") -> None:

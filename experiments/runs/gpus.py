@@ -65,19 +65,25 @@ def look(study: Study, runs: Sequence[RunSpec]) -> dict[str, Any]:
     return {"free": free_memory(), "peak": cost.peak(study, runs)}
 
 
-def free_memory() -> dict[str, int]:
-    """Return the visible GPUs, each as a value of CUDA_VISIBLE_DEVICES, with its free bytes.
+def visible() -> list[str]:
+    """Return the GPUs of this process, each as a value of CUDA_VISIBLE_DEVICES.
 
-    A process can use one MIG entry only: all entries count as the first one.
+    MIG entries are returned all, though a process can use the first one only.
     """
     import torch
 
-    from experiments.runs import devices
+    count = torch.cuda.device_count()
+    names = [name.strip() for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]
+    migs = [name for name in names if name.startswith("MIG-")]
+    return migs or names[:count] or [str(i) for i in range(count)]
 
-    names = [name.strip() for name in os.environ.get(VISIBLE, "").split(",")]
-    names = [name for name in names if name.startswith("MIG-")] or devices.gpus()
+
+def free_memory() -> dict[str, int]:
+    """Return the free bytes of each visible GPU; of each MIG entry, those of the first one."""
+    import torch
+
     free = [torch.cuda.mem_get_info(i)[0] for i in range(torch.cuda.device_count())]
-    return {name: free[min(i, len(free) - 1)] for i, name in enumerate(names)}
+    return {name: free[min(i, len(free) - 1)] for i, name in enumerate(visible())}
 
 
 def share(free: Mapping[str, int], peak: int, runs_per_gpu: int) -> list[dict[str, str]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments.runs import devices, gpus, jobs, records, worker, workers
+from experiments.runs import gpus, jobs, records, worker, workers
 from tests.gpu import helpers
 from tests.runs.conftest import everything_but_time, prepared_study
 
@@ -64,7 +64,7 @@ def test_auto_takes_the_gpu_and_the_record_names_it(tiny, in_tmp):
 def test_each_worker_sees_one_gpu(tiny, in_tmp):
     study = study_of(tiny, "tiny", runs_per_gpu=2)
     places = gpus.places(study, study.runs, 64)
-    visible = devices.gpus()
+    visible = gpus.visible()
     assert len(visible) <= len(places) <= 2 * len(visible)
     with workers.Pool(0, worker.PRELOAD, places=places) as pool:
         for number in range(2 * len(places)):

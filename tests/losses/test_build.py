@@ -5,12 +5,12 @@ import sys
 
 import pytest
 import torch
-from conftest import case
 
 import losses
 from losses import LOSSES, _blocks, build
 from losses._interface import FunctionLoss, options
 from losses.building import IMPORT_PATH, SUM, declared, modules, resolve, term
+from tests.losses.conftest import case
 
 
 def test_importing_losses_does_not_import_torch():

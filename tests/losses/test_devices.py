@@ -7,13 +7,21 @@ show copies from the host.
 
 import pytest
 import torch
-from conftest import HARD_ONLY, VARIANTS, case, close, one_hot, value_and_gradient, with_ignore
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import losses
 from losses import LOSSES, _blocks, _interface, boundary, build, likelihood, overlap
+from tests.losses.conftest import (
+    HARD_ONLY,
+    VARIANTS,
+    case,
+    close,
+    one_hot,
+    value_and_gradient,
+    with_ignore,
+)
 
 WEIGHTED = {
     "dice, class weights": {"use": "dice", "class_weights": [1, 2, 5]},

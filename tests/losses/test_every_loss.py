@@ -6,7 +6,11 @@ import pickle
 
 import pytest
 import torch
-from conftest import (
+from hypothesis import given
+from hypothesis import strategies as st
+
+from losses import LOSSES, _blocks, build
+from tests.losses.conftest import (
     SHAPES,
     THRESHOLDED,
     UNBOUNDED_BELOW,
@@ -20,10 +24,6 @@ from conftest import (
     value_and_gradient,
     with_ignore,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-
-from losses import LOSSES, _blocks, build
 
 
 @random_examples

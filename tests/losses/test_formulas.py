@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-from conftest import case, one_hot, seeds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from losses import build
+from tests.losses.conftest import case, one_hot, seeds
 
 random_examples = settings(max_examples=20, deadline=None, derandomize=True)
 

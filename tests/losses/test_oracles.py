@@ -3,11 +3,11 @@ values and gradients if the definition is the same; otherwise the difference is 
 
 import pytest
 import torch
-from conftest import case, one_hot
 from torch.nn import functional as F
 
 from benchmarks.agreement import CASES, FLOAT32, difference, kornia, monai, smp
 from losses import build
+from tests.losses.conftest import case, one_hot
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ tested with the metrics.
 
 import pytest
 import torch
-from conftest import HARD_ONLY, case, one_hot
 
 from losses import LOSSES, _blocks, build
+from tests.losses.conftest import HARD_ONLY, case, one_hot
 
 OVERLAP = [
     *("dice", "squared_dice", "jaccard", "tversky", "focal_tversky", "generalized_dice"),

@@ -2,7 +2,10 @@
 
 import pytest
 import torch
-from conftest import (
+from hypothesis import given
+
+from losses._interface import probability
+from tests.losses.conftest import (
     HARD_ONLY,
     SHAPES,
     case,
@@ -13,9 +16,6 @@ from conftest import (
     shapes,
     value_and_gradient,
 )
-from hypothesis import given
-
-from losses._interface import probability
 
 
 @random_examples

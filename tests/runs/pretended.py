@@ -14,11 +14,11 @@ from types import SimpleNamespace
 
 import torch
 
-from experiments.runs import cost, run
+from experiments.runs import cost, gpus, run
 from experiments.runs.sizes import Pace
 
 FREE, RUN = 7 * 2**30, 2**30
-VISIBLE = "CUDA_VISIBLE_DEVICES"
+VISIBLE = gpus.VISIBLE
 ERRORS = {
     "memory": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
     "assert": RuntimeError("CUDA error: device-side assert triggered\nCompile with ..."),

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from experiments.errors import ConfigError
-from experiments.runs import devices
+from experiments.runs import devices, gpus
 
 OLD = "The NVIDIA driver on your system is too old (found version 12080)."
 
@@ -87,7 +87,7 @@ def test_a_torch_without_cuda_is_named(machine, monkeypatch):
 )
 def test_gpus_are_values_of_the_environment_variable(machine, visible, count, expected):
     machine(count, **({} if visible is None else {devices.VISIBLE: visible}))
-    assert devices.gpus() == expected
+    assert gpus.visible() == expected
 
 
 def test_a_process_computes_in_one_thread_and_in_full_precision():
