@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.data import objects, prepare, prepared, scenes
+from experiments.data import objects, prepare, prepared
+from experiments.data.source import read_source
 from experiments.plan.study import Study
 from tests.layouts import folder_of
 
@@ -99,7 +100,7 @@ def stressed(tiny, source, knobs, seed=0):
     (name,) = study.stresses("d")
     dataset = study.datasets["d"]
     if dataset.folder not in READ:
-        READ[dataset.folder] = scenes.read_source(study, dataset)
+        READ[dataset.folder] = read_source(study, dataset)
     prepare.write_cell(study, dataset, name, seed, READ[dataset.folder])
     data = prepared.read(study.data_folder("d", name, seed))
     clean = "masks_clean" if (data.folder / "masks_clean").is_dir() else "masks"

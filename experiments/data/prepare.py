@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments.data import stress, writing
-from experiments.data.scenes import Masks, Source, observed, read_source, scenes
+from experiments.data.scenes import observed, scenes
+from experiments.data.source import Masks, Source, read_source
 from experiments.errors import ConfigError
 from experiments.layout import CLEAN, FOREGROUND, INSTANCES, MASKS, SPLITS
 from experiments.plan.knobs import LABEL_KNOBS, NATURAL

@@ -12,26 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import UInt8
 
-from experiments.data import controlled, prepared, stress
-from experiments.data.prepared import Prepared, image_hash
+from experiments.data import controlled, stress
+from experiments.data.prepared import image_hash
+from experiments.data.source import Masks, Source
 from experiments.data.windows import window
-from experiments.layout import (
-    IDS,
-    IGNORED,
-    INSTANCES,
-    LABELS,
-    MASKS,
-    SPLITS,
-    masks_of,
-)
+from experiments.layout import IDS, IGNORED, INSTANCES, MASKS, SPLITS, masks_of
 from experiments.plan.knobs import CONTROLLED_FRACTION, KNOBS, NATURAL
 from experiments.plan.seeds import stable_seed
 
 if TYPE_CHECKING:
     from experiments.plan.study import Dataset, Study
 
-Masks = dict[str, np.ndarray]
-"""Folder -> mask of 0 and 1, or ids: MASKS, IGNORED, INSTANCES, LABELS, other observers' masks."""
 Maker = Callable[[float | str | None], tuple[np.ndarray, Masks]]
 """Function of a foreground fraction that returns an image and its masks, the same ones each time.
 
@@ -39,8 +30,6 @@ It raises LookupError if the fraction is 0 and the image has no window without f
 """
 Makers = list[tuple[str, Maker]]
 """Stem and maker of each image of a split."""
-Source = dict[str, dict[str, tuple[np.ndarray, Masks]]]
-"""Split -> stem -> image and masks of a dataset at full size."""
 
 
 def scenes(
@@ -91,54 +80,6 @@ def generated(
     }
 
 
-def read_source(study: Study, dataset: Dataset) -> Source | None:
-    """Return all images of a dataset with the masks that the study uses; None for generated ones.
-
-    MASKS: the foreground. IGNORED: ignored pixels. INSTANCES: object ids. LABELS: class index,
-    from 1, if there are several classes. Other observers' masks have the names of their folders.
-    """
-    if dataset.controlled:
-        return None
-    folder = prepared.read(dataset.folder, dataset.masks)
-    observers = study.observers(dataset.name)
-    return {
-        split: {s: _read_sample(folder, dataset, observers, s) for s in sorted(stems)}
-        for split, stems in folder.split.items()
-    }
-
-
-def _read_sample(
-    folder: Prepared, dataset: Dataset, observers: list[str], stem: str
-) -> tuple[np.ndarray, Masks]:
-    masks = {masks_of(name): folder.mask(stem, masks_of(name)) for name in observers}
-    if dataset.classes:
-        labels = _class_indices(folder, dataset, stem)
-        masks[MASKS] = (labels > 0).astype(np.uint8)
-        if len(dataset.classes) > 1:
-            masks[LABELS] = labels
-    else:
-        masks[MASKS] = folder.mask(stem)
-    if dataset.has_instances:
-        masks[INSTANCES] = folder.instances(stem) * masks[MASKS]
-    if dataset.ignore is not None:
-        ignored = folder.labels(stem) == dataset.ignore
-        masks = {name: mask * ~ignored for name, mask in masks.items()}
-        masks[IGNORED] = ignored.astype(np.uint8)
-    return folder.image(stem), masks
-
-
-def _class_indices(folder: Prepared, dataset: Dataset, stem: str) -> np.ndarray:
-    """Return the class index of each pixel, from 1; later classes overwrite earlier ones."""
-    labels = np.uint16(0)
-    for index, (_, ids) in enumerate(dataset.classes, 1):
-        if isinstance(ids, str):
-            region = folder.mask(stem, masks_of(ids)) > 0
-        else:
-            region = np.isin(folder.labels(stem), ids)
-        labels = np.where(region, np.uint16(index), labels)
-    return labels
-
-
 def observed(knobs: Mapping[str, Any]) -> str | None:
     """Return the folder of the masks that replace the training labels, or None.
 
@@ -157,22 +98,19 @@ def windows(
     also shared by all targets. If a study needs fewer windows than there are images, images are
     picked by content hash (file names often encode patient, video or stain).
     """
-    grey = all(image.ndim == 2 for items in source.values() for image, _ in items.values())
     size = knobs.get("size", "large")
     # Without the size: large and small objects share the same first window.
     same = {knob: knobs[knob] for knob in ("fraction",) if knob in knobs}
+    unused = {masks_of(name) for name in study.observers(dataset.name)} - {observed(knobs)}
     owner = dataset.source if knobs.get("fraction") == NATURAL else dataset.name
 
     def maker(split: str, stem: str, repeat: int) -> Maker:
-        image, masks = source[split][stem]
-        if image.ndim == 2 and not grey:
-            image = np.repeat(image[..., None], 3, axis=2)
         key = stable_seed(owner, same, stem, repeat)
-        names = (MASKS, IGNORED, INSTANCES, LABELS, observed(knobs))
-        names = [name for name in names if name in masks]
-        layers = [image, *(masks[name] for name in names)]
 
         def make(fraction: float | str | None) -> tuple[np.ndarray, Masks]:
+            image, masks = source.read(stem)
+            names = [MASKS, *sorted(masks.keys() - unused - {MASKS})]
+            layers = [image, *(masks[name] for name in names)]
             rng = np.random.default_rng(key)
             cut, *masks_cut = window(rng, layers, study.image_size, size, fraction)
             return cut, dict(zip(names, masks_cut, strict=True))
@@ -180,7 +118,7 @@ def windows(
         return make
 
     def makers(split: str) -> Iterator[tuple[str, Maker]]:
-        stems = sorted(source[split], key=lambda stem: (image_hash(source[split][stem][0]), stem))
+        stems = source.stems[split]
         for i in range(getattr(dataset, split)):
             stem, repeat = stems[i % len(stems)], i // len(stems)
             yield f"{stem}-{repeat}", maker(split, stem, repeat)

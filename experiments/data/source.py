@@ -1,0 +1,87 @@
+"""The images of a dataset with the masks that a study uses, at full size."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from experiments.data import prepared
+from experiments.data.prepared import Prepared, image_hash
+from experiments.layout import IGNORED, INSTANCES, LABELS, MASKS, masks_of
+
+if TYPE_CHECKING:
+    from experiments.plan.study import Dataset, Study
+
+Masks = dict[str, np.ndarray]
+"""Folder -> mask of 0 and 1, or ids: MASKS, IGNORED, INSTANCES, LABELS, other observers' masks."""
+
+
+class Source:
+    """All images of a dataset, with their masks.
+
+    stems: split -> stems, ordered by content hash: file names often encode patient, video or
+    stain. Grey images have three channels if the dataset has images in colour too.
+    """
+
+    def __init__(self, folder: Prepared, dataset: Dataset, observers: list[str]) -> None:
+        stems = [stem for split in folder.split.values() for stem in split]
+        self._samples = {s: _read_sample(folder, dataset, observers, s) for s in stems}
+        hashes = {s: image_hash(image) for s, (image, _) in self._samples.items()}
+        self.stems = {
+            split: sorted(stems, key=lambda stem: (hashes[stem], stem))
+            for split, stems in folder.split.items()
+        }
+        self._grey = all(image.ndim == 2 for image, _ in self._samples.values())
+
+    def read(self, stem: str) -> tuple[np.ndarray, Masks]:
+        """Return an image and its masks."""
+        image, masks = self._samples[stem]
+        if image.ndim == 2 and not self._grey:
+            image = np.repeat(image[..., None], 3, axis=2)
+        return image, masks
+
+
+def read_source(study: Study, dataset: Dataset) -> Source | None:
+    """Return all images of a dataset with the masks that the study uses; None for generated ones.
+
+    MASKS: the foreground. IGNORED: ignored pixels. INSTANCES: object ids. LABELS: class index,
+    from 1, if there are several classes. Other observers' masks have the names of their folders.
+    """
+    if dataset.controlled:
+        return None
+    folder = prepared.read(dataset.folder, dataset.masks)
+    observers = study.observers(dataset.name)
+    return Source(folder, dataset, observers)
+
+
+def _read_sample(
+    folder: Prepared, dataset: Dataset, observers: list[str], stem: str
+) -> tuple[np.ndarray, Masks]:
+    masks = {masks_of(name): folder.mask(stem, masks_of(name)) for name in observers}
+    if dataset.classes:
+        labels = _class_indices(folder, dataset, stem)
+        masks[MASKS] = (labels > 0).astype(np.uint8)
+        if len(dataset.classes) > 1:
+            masks[LABELS] = labels
+    else:
+        masks[MASKS] = folder.mask(stem)
+    if dataset.has_instances:
+        masks[INSTANCES] = folder.instances(stem) * masks[MASKS]
+    if dataset.ignore is not None:
+        ignored = folder.labels(stem) == dataset.ignore
+        masks = {name: mask * ~ignored for name, mask in masks.items()}
+        masks[IGNORED] = ignored.astype(np.uint8)
+    return folder.image(stem), masks
+
+
+def _class_indices(folder: Prepared, dataset: Dataset, stem: str) -> np.ndarray:
+    """Return the class index of each pixel, from 1; later classes overwrite earlier ones."""
+    labels = np.uint16(0)
+    for index, (_, ids) in enumerate(dataset.classes, 1):
+        if isinstance(ids, str):
+            region = folder.mask(stem, masks_of(ids)) > 0
+        else:
+            region = np.isin(folder.labels(stem), ids)
+        labels = np.where(region, np.uint16(index), labels)
+    return labels
