@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Num, UInt16
+from jaxtyping import Bool, Int, Num, UInt16
 from scipy import ndimage
 
 from analysis.figures import contact, style
 from experiments.data import objects
 from experiments.data.prepared import Prepared, read_cell
+from experiments.data.scenes import borders
 from experiments.files import whole_folder, write_whole
 from experiments.layout import CAPTIONS, CLEAN, CONTACT, IGNORED, SPLITS, STRESSES
 
@@ -37,6 +38,10 @@ COLUMNS = {
     "size_q10": "10% quantile of the true objects' sizes, pixels",
     "size_q50": "their median",
     "size_q90": "90% quantile",
+    "near_border": f"share of the foreground among the {objects.NEAR_BORDER} outermost pixels of a "
+    "window",
+    "cut": "share of the true objects that reach the outermost pixel of a window: the window, or "
+    "the image itself, cuts them",
     "boundary": "foreground pixels with a side on the background, as a share of the foreground",
     "agreement": "share of pixels with a true label",
     "contrast": "mean grey value of foreground minus that of background (white is 1)",
@@ -61,18 +66,22 @@ def run(results: Results) -> None:
 def table(study: Study) -> pd.DataFrame:
     """Return a row for every dataset, stress, seed and split of a study."""
     rows = []
-    for dataset in study.datasets:
-        for stress in study.stresses(dataset):
+    for dataset, settings in study.datasets.items():
+        for stress, knobs in study.stresses(dataset).items():
+            border = borders(study, settings, knobs)
             for seed in study.seeds:
                 cell = read_cell(study.data_folder(dataset, stress, seed))
                 for split in SPLITS:
                     key = {"dataset": dataset, "stress": stress, "seed": seed, "split": split}
-                    rows.append(key | measure(cell, split))
+                    rows.append(key | measure(cell, split, border))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def measure(cell: Prepared, split: str) -> dict[str, float]:
-    """Return the columns from `images` on for one split; ignored pixels do not count."""
+def measure(cell: Prepared, split: str, to_border: Int[np.ndarray, "h w"]) -> dict[str, float]:
+    """Return the columns from `images` on for one split; ignored pixels do not count.
+
+    to_border: see `objects.summary`.
+    """
     stems = cell.split[split]
     image = np.stack([grey(cell.image(stem)) for stem in stems])
     labels = np.stack([cell.mask(stem) for stem in stems]) > 0
@@ -82,10 +91,7 @@ def measure(cell: Prepared, split: str) -> dict[str, float]:
         counted = np.stack([cell.ignored(stem) for stem in stems]) == 0
     ids = [cell.instances(stem) for stem in stems]
     near = [None if own is None else nearest(own) for own in ids]
-    sizes = [objects.label(*pair)[1] for pair in zip(masks, ids, strict=True)]
     label_counts = [len(objects.label(*pair)[1]) for pair in zip(labels, near, strict=True)]
-    every = np.concatenate(sizes)
-    q10, q50, q90 = np.quantile(every, [0.1, 0.5, 0.9]) if len(every) else [np.nan] * 3
     some = masks.any()
     background = image[~masks & counted]
     return {
@@ -93,11 +99,8 @@ def measure(cell: Prepared, split: str) -> dict[str, float]:
         "empty": np.mean(~masks.any((1, 2))),
         "fraction": masks[counted].mean(),
         "label_fraction": labels[counted].mean(),
-        "objects": len(every) / len(stems),
         "label_objects": np.mean(label_counts),
-        "size_q10": q10,
-        "size_q50": q50,
-        "size_q90": q90,
+        **objects.summary(masks, ids, to_border),
         "boundary": boundary_share(masks, counted) if some else np.nan,
         "agreement": np.mean(labels[counted] == masks[counted]),
         "contrast": (image[masks].mean() - background.mean()) / 255 if some else np.nan,

@@ -13,20 +13,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.data import stress, writing
-from experiments.data.scenes import observed, scenes
+from experiments.data import objects, stress, writing
+from experiments.data.scenes import borders, observed, scenes
 from experiments.data.source import Masks, Source, read_source
 from experiments.errors import ConfigError
 from experiments.layout import CLEAN, FOREGROUND, INSTANCES, MASKS, SPLITS
-from experiments.plan.knobs import LABEL_KNOBS, NATURAL
+from experiments.plan.knobs import LABEL_KNOBS, Stress
 from experiments.plan.seeds import stable_seed
 from losses import nearest
 
 if TYPE_CHECKING:
     from experiments.plan.study import Dataset, Study
 
-REACH = 0.25
-"""Relative error of the mean foreground fraction that is allowed."""
+SIZE_CHANGE, BORDER_CHANGE = 0.1, 0.05
+"""Largest relative change of the median object's size, and change of the foreground's share near
+borders, that `fraction` may cause."""
+
+Samples = list[tuple[str, np.ndarray, Masks]]
+"""Stem, image and masks of each image of a split."""
 
 log = logging.getLogger("dicebench")
 
@@ -43,9 +47,10 @@ def run(study: Study, name: str | None = None) -> None:
         )
     for dataset in [study.datasets[name]] if name else study.datasets.values():
         source = read_source(study, dataset)
-        for stress_name in study.stresses(dataset.name):
+        for stress_name, knobs in study.stresses(dataset.name).items():
+            shown = None if dataset.controlled else checked_scenes(study, dataset, knobs, source)
             for seed in study.seeds:
-                measured = write_cell(study, dataset, stress_name, seed, source)
+                measured = write_cell(study, dataset, stress_name, seed, shown)
             log.info(
                 "prepared %s %s: %d seeds, foreground %.4f, label agreement %.3f",
                 *(dataset.name, stress_name, len(study.seeds)),
@@ -54,26 +59,29 @@ def run(study: Study, name: str | None = None) -> None:
 
 
 def write_cell(
-    study: Study, dataset: Dataset, stress_name: str, seed: int, source: Source | None = None
+    study: Study,
+    dataset: Dataset,
+    stress_name: str,
+    seed: int,
+    shown: Mapping[str, Samples] | None = None,
 ) -> dict[str, Any]:
     """Write the stressed folder of one cell and return its measured properties.
 
-    source: `read_source` of the dataset, if several cells share it. ValueError if the images do
-    not reach the foreground fraction.
+    shown: the images with their true masks; None makes them.
     """
-    source = source or read_source(study, dataset)
-    knobs = dict(study.stresses(dataset.name)[stress_name])
-    samples: dict[str, list[tuple[str, np.ndarray, Masks]]] = {split: [] for split in SPLITS}
-    for split, items in scenes(study, dataset, knobs, seed, source).items():
+    knobs = study.stresses(dataset.name)[stress_name]
+    samples: dict[str, Samples] = {split: [] for split in SPLITS}
+    if shown is None:
+        shown = scenes(study, dataset, knobs, seed, read_source(study, dataset))
+    for split, items in shown.items():
         for stem, image, masks in items:
             key = stable_seed("labels", dataset.name, seed, stem, stress_name)
             masks = _labelled(masks, knobs, key if split == "train" else None)
             samples[split].append((stem, stress.change_image(image, knobs), masks))
     measured = _measured(samples)
-    _check_fraction(study, dataset, knobs, measured["foreground_fraction"]["train"])
     info = {
         "title": f"{dataset.name}, stress {stress_name}, seed {seed}",
-        "stress": knobs,
+        "stress": dict(knobs),
         "measured": measured,
     }
     if dataset.class_names != (FOREGROUND,):
@@ -100,7 +108,7 @@ def _labelled(masks: Masks, knobs: Mapping[str, Any], key: int | None) -> Masks:
     return masks
 
 
-def _measured(samples: Mapping[str, list[tuple[str, np.ndarray, Masks]]]) -> dict[str, Any]:
+def _measured(samples: Mapping[str, Samples]) -> dict[str, Any]:
     """Return foreground fractions and counts of empty masks by split, and the label agreement.
 
     The label agreement is the share of training pixels with a true label.
@@ -120,16 +128,33 @@ def _measured(samples: Mapping[str, list[tuple[str, np.ndarray, Masks]]]) -> dic
     }
 
 
-def _check_fraction(
-    study: Study, dataset: Dataset, knobs: Mapping[str, Any], reached: float
-) -> None:
-    """Raise ValueError if the mean foreground fraction is far from the knob `fraction`."""
-    fraction = knobs.get("fraction", NATURAL)
-    if fraction == NATURAL:
-        return
-    if abs(reached / (fraction * (1 - knobs.get("absence", 0))) - 1) > REACH:
-        raise ValueError(
-            f"dataset {dataset.name!r}, fraction {fraction}: windows of {study.image_size} pixels "
-            f"reach {reached:.3g} on average; allowed: a fraction that the images reach (each "
-            "dataset can have its own: 'values: {DATASET: [...]}')"
+def checked_scenes(
+    study: Study, dataset: Dataset, knobs: Stress, source: Source
+) -> dict[str, Samples]:
+    """Return the images of a dataset with their true masks, which do not depend on the seed.
+
+    ValueError if images do not reach a knob, or if `fraction` also changes the training images'
+    objects or where windows cut them, compared with the same stress without it.
+    """
+    shown = scenes(study, dataset, knobs, 0, source)
+    if knobs.share is None:
+        return shown
+    plain = Stress({k: v for k, v in knobs.items() if k not in ("fraction", "mosaic", "absence")})
+    unchanged = scenes(study, dataset, plain, 0, source)["train"]
+    found, wanted = (
+        objects.summary(
+            [masks[MASKS] for *_, masks in items],
+            [masks.get(INSTANCES) for *_, masks in items],
+            borders(study, dataset, stress),
         )
+        for items, stress in ((shown["train"], knobs), (unchanged, plain))
+    )
+    size = found["size_q50"] / wanted["size_q50"]
+    border = found["near_border"] - wanted["near_border"]
+    if abs(size - 1) > SIZE_CHANGE or abs(border) > BORDER_CHANGE:
+        raise ValueError(
+            f"dataset {dataset.name!r}, {knobs.name}: the median object has {size:.0%} of its "
+            f"size without 'fraction', and {border:+.0%} of the foreground is near a window's "
+            f"border; allowed: 90% to 110%, and -5% to +5%"
+        )
+    return shown

@@ -6,27 +6,32 @@ images). Knobs of images and labels are in `experiments.data.stress`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 
 from experiments.data import controlled, stress
+from experiments.data.mosaics import Mosaics, Window, spread
 from experiments.data.prepared import image_hash
 from experiments.data.source import Masks, Source
-from experiments.data.windows import window
+from experiments.data.windows import joined, to_border, window
 from experiments.layout import IDS, IGNORED, INSTANCES, MASKS, SPLITS, masks_of
-from experiments.plan.knobs import CONTROLLED_FRACTION, KNOBS, NATURAL
+from experiments.plan.knobs import CONTROLLED_FRACTION, KNOBS, NATURAL, Stress
 from experiments.plan.seeds import stable_seed
 
 if TYPE_CHECKING:
     from experiments.plan.study import Dataset, Study
 
-Maker = Callable[[float | str | None], tuple[np.ndarray, Masks]]
-"""Function of a foreground fraction that returns an image and its masks, the same ones each time.
+log = logging.getLogger("dicebench")
 
-It raises LookupError if the fraction is 0 and the image has no window without foreground.
+Maker = Callable[[bool], tuple[np.ndarray, Masks]]
+"""Function that returns an image and its masks, the same ones each time.
+
+With True the image is without foreground; LookupError if no such image can be made.
 """
 Makers = list[tuple[str, Maker]]
 """Stem and maker of each image of a split."""
@@ -42,7 +47,7 @@ def scenes(
     if dataset.controlled:
         makers = generated(study, dataset, knobs, seed)
     else:
-        makers = windows(study, dataset, knobs, source)
+        makers = windows(study, dataset, Stress(knobs), source)
     samples = {split: with_absence(dataset, split, makers[split], knobs) for split in SPLITS}
     if "left_out" not in knobs:
         return samples
@@ -66,8 +71,8 @@ def generated(
     def maker(split: str, i: int) -> Maker:
         key = stable_seed(same, seed, split, i)
 
-        def make(fraction: float | str | None) -> tuple[np.ndarray, Masks]:
-            share = CONTROLLED_FRACTION if fraction is None else fraction
+        def make(empty: bool) -> tuple[np.ndarray, Masks]:
+            share = 0 if empty else knobs.get("fraction", CONTROLLED_FRACTION)
             rng = np.random.default_rng(key)
             image, mask = controlled.scene(rng, study.image_size, share, size, **options)
             return image, {MASKS: mask}
@@ -89,41 +94,114 @@ def observed(knobs: Mapping[str, Any]) -> str | None:
     return masks_of(knobs["observer"]) if "observer" in knobs else None
 
 
-def windows(
-    study: Study, dataset: Dataset, knobs: Mapping[str, Any], source: Source
-) -> dict[str, Makers]:
-    """Return split -> makers of windows of a dataset's images.
+def windows(study: Study, dataset: Dataset, knobs: Stress, source: Source) -> dict[str, Makers]:
+    """Return split -> makers of windows of a dataset's images, or of mosaics of them.
 
-    Windows do not depend on the seed, so all seeds share test images. Windows placed anywhere are
-    also shared by all targets. If a study needs fewer windows than there are images, images are
-    picked by content hash (file names often encode patient, video or stain).
+    Windows do not depend on the seed, so all seeds share test images. If a study needs fewer
+    windows than there are images, images are picked by content hash (file names often encode
+    patient, video or stain). ValueError if mosaics do not reach the foreground fraction.
     """
-    size = knobs.get("size", "large")
-    # Without the size: large and small objects share the same first window.
-    same = {knob: knobs[knob] for knob in ("fraction",) if knob in knobs}
-    unused = {masks_of(name) for name in study.observers(dataset.name)} - {observed(knobs)}
-    owner = dataset.source if knobs.get("fraction") == NATURAL else dataset.name
+    makers, number = {}, None
+    for split in SPLITS:
+        own = Windows(study, dataset, knobs, source, split)
+        if knobs.mosaic == 1:
+            make = [partial(own.image, i) for i in range(len(own))]
+        else:
+            mosaics = Mosaics(own, knobs.mosaic)
+            if number is None:  # from the training images; other splits show as many objects
+                number = _shown(dataset, knobs, mosaics)
+            make = _mosaics(mosaics, number)
+        makers[split] = list(zip(own.stems, make, strict=True))
+    return makers
 
-    def maker(split: str, stem: str, repeat: int) -> Maker:
-        key = stable_seed(owner, same, stem, repeat)
 
-        def make(fraction: float | str | None) -> tuple[np.ndarray, Masks]:
-            image, masks = source.read(stem)
-            names = [MASKS, *sorted(masks.keys() - unused - {MASKS})]
-            layers = [image, *(masks[name] for name in names)]
-            rng = np.random.default_rng(key)
-            cut, *masks_cut = window(rng, layers, study.image_size, size, fraction)
-            return cut, dict(zip(names, masks_cut, strict=True))
+class Windows:
+    """The windows of a split of a dataset.
 
-        return make
+    Windows placed anywhere are shared by all targets. Those at objects are the same for large
+    and small objects.
+    """
 
-    def makers(split: str) -> Iterator[tuple[str, Maker]]:
+    def __init__(
+        self, study: Study, dataset: Dataset, knobs: Stress, source: Source, split: str
+    ) -> None:
+        self._source, self._side, self._size = source, study.image_size, knobs.get("size", "large")
+        self._place = "anywhere" if knobs.get("fraction") == NATURAL else "at objects"
+        self._key = (
+            (dataset.source, {"fraction": NATURAL})
+            if self._place == "anywhere"
+            else (dataset.name, {})
+        )
+        self._unused = {masks_of(o) for o in study.observers(dataset.name)} - {observed(knobs)}
         stems = source.stems[split]
-        for i in range(getattr(dataset, split)):
-            stem, repeat = stems[i % len(stems)], i // len(stems)
-            yield f"{stem}-{repeat}", maker(split, stem, repeat)
+        count = getattr(dataset, split)
+        self._names = [(stems[i % len(stems)], i // len(stems)) for i in range(count)]
+        self.stems = [f"{stem}-{repeat}" for stem, repeat in self._names]
+        """Stem of each window: of its image, with a number."""
 
-    return {split: list(makers(split)) for split in SPLITS}
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def image(self, i: int, empty: bool = False) -> Window:
+        """Return window i; with `empty` one without foreground, of the same image.
+
+        LookupError if the image has no such window.
+        """
+        place = "empty" if empty else self._place
+        return self._cut(
+            i, 0, lambda rng, layers: window(rng, layers, self._side, self._size, place)
+        )
+
+    def background(self, i: int, draw: int, pieces: int) -> Window:
+        """Return a window of the image of window i without foreground, of `pieces` on each side.
+
+        draw: number of the window, as several are cut from an image. LookupError as for `image`.
+        """
+        return self._cut(i, draw, partial(joined, side=self._side, pieces=pieces))
+
+    def _cut(self, i: int, draw: int, cut: Callable[..., Sequence[np.ndarray]]) -> Window:
+        stem, repeat = self._names[i]
+        image, masks = self._source.read(stem)
+        layers = [MASKS, *sorted(masks.keys() - self._unused - {MASKS})]
+        rng = np.random.default_rng(stable_seed(*self._key, stem, repeat, *[draw] * (draw > 0)))
+        image, *cuts = cut(rng, [image, *(masks[name] for name in layers)])
+        return image, dict(zip(layers, cuts, strict=True))
+
+
+def _shown(dataset: Dataset, knobs: Stress, mosaics: Mosaics) -> float:
+    """Return the mean number of windows with objects in a mosaic."""
+    for share, words in ((mosaics.pieced, "pieces of"), (mosaics.borrowed, "another image than")):
+        if share and mosaics.borrowed < 1:
+            log.info(
+                "%s %s: background is %s %.0f%% of the images, which have no window without "
+                "foreground",
+                *(dataset.name, knobs.name, words, 100 * share),
+            )
+    if knobs.share is None:
+        return mosaics.side**2
+    try:
+        return mosaics.shown(knobs.share)
+    except ValueError as error:
+        raise ValueError(
+            f"dataset {dataset.name!r}, fraction {knobs.share}: {error}; allowed: a fraction in "
+            "this range (`snakemake probe` prints the levels of every dataset)"
+        ) from None
+
+
+def _mosaics(mosaics: Mosaics, number: float) -> list[Maker]:
+    """Return the makers of the mosaics of a split; number: mean number of windows with objects."""
+
+    def make(i: int, objects: int, empty: bool) -> Window:
+        return mosaics.image(i, 0 if empty else objects)
+
+    return [partial(make, i, objects) for i, objects in enumerate(spread(number, len(mosaics)))]
+
+
+def borders(study: Study, dataset: Dataset, knobs: Stress) -> Int[np.ndarray, "h w"]:
+    """Return the distance of each pixel of a stressed image to the border of its window."""
+    if dataset.controlled:
+        return to_border(study.image_size)
+    return to_border(study.image_size, knobs.get("size", "large"), knobs.mosaic)
 
 
 def with_absence(
@@ -135,7 +213,7 @@ def with_absence(
     image without an empty window is skipped. All other images are unchanged. ValueError if too
     few images can be without foreground.
     """
-    samples = [(stem, *make(knobs.get("fraction"))) for stem, make in makers]
+    samples = [(stem, *make(False)) for stem, make in makers]
     share = knobs.get("absence", 0.0)
     wanted = round(share * len(samples)) if share else 0
     order = np.random.default_rng(stable_seed("absence", dataset.name, split))
@@ -146,7 +224,7 @@ def with_absence(
         if samples[i][2][MASKS].any():
             stem, make = makers[i]
             try:
-                samples[i] = (stem, *make(0))
+                samples[i] = (stem, *make(True))
             except LookupError:
                 continue
         wanted -= 1

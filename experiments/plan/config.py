@@ -214,7 +214,8 @@ def _knob(knob: Knob) -> Any:
         "gt" if knob.open_low else "ge": knob.low,
         "lt" if knob.open_high else "le": knob.high,
     }
-    value = number(**{k: v for k, v in bounds.items() if v is not None})
+    kind = whole if knob.whole else number
+    value = kind(**{k: v for k, v in bounds.items() if v is not None})
     if not words:
         return value
     pick = Discriminator(lambda v: "number" if isinstance(to_number(v), float | int) else "word")

@@ -21,7 +21,8 @@ class Knob:
     neutral: the value that changes nothing. acts_on: "objects" (images and masks), "images" or
     "labels" (training labels only). axis: axis label of a numeric knob. low, high: its range,
     with open ends if `open_low`, `open_high`. choices: the allowed words. log: whether the
-    axis is logarithmic. generated_only: a knob of generated images only.
+    axis is logarithmic. whole: whole numbers only. generated_only: a knob of generated images
+    only. windows_only: a knob of windows of a dataset's images; it leaves generated ones alone.
     """
 
     neutral: Any
@@ -34,7 +35,9 @@ class Knob:
     open_high: bool = False
     choices: tuple[str, ...] = ()
     log: bool = False
+    whole: bool = False
     generated_only: bool = False
+    windows_only: bool = False
 
 
 KNOBS = {
@@ -47,13 +50,24 @@ KNOBS = {
     "fraction": Knob(
         None,
         "objects",
-        "share of foreground pixels; `natural`: windows anywhere in a dataset's images",
+        "share of foreground pixels; of a dataset's images in mosaics. `natural`: windows "
+        "anywhere in a dataset's images",
         "Foreground fraction",
         0,
         0.5,
         open_low=True,
         choices=(NATURAL,),
         log=True,
+    ),
+    "mosaic": Knob(
+        1,
+        "objects",
+        "windows on each side of an image: `fraction` sets how many of them show objects",
+        "Windows on each side of an image",
+        1,
+        16,
+        whole=True,
+        windows_only=True,
     ),
     "absence": Knob(
         0.0,
@@ -187,3 +201,14 @@ class Stress(Mapping[str, Any]):
     def name(self) -> str:
         """Name in paths and tables: ``none``, ``flips-0.3``, ..."""
         return "_".join(f"{knob}-{value}" for knob, value in self._knobs.items()) or "none"
+
+    @property
+    def share(self) -> float | None:
+        """The foreground fraction that is set as a number."""
+        fraction = self._knobs.get("fraction")
+        return None if fraction == NATURAL else fraction
+
+    @property
+    def mosaic(self) -> int:
+        """Windows on each side of an image."""
+        return self._knobs.get("mosaic", KNOBS["mosaic"].neutral)

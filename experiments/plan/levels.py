@@ -133,7 +133,11 @@ def _stress(settings: LevelSettings, setting: str, dataset: Dataset) -> Stress:
     neutral["observer"] = dataset.target
     if dataset.controlled:
         neutral["fraction"] = CONTROLLED_FRACTION
-    values = {name: getattr(settings, name) for name in KNOBS if name in settings.model_fields_set}
+    values = {
+        name: getattr(settings, name)
+        for name, knob in KNOBS.items()
+        if name in settings.model_fields_set and not (knob.windows_only and dataset.controlled)
+    }
     stress = Stress({k: v for k, v in values.items() if v is not None and v != neutral[k]})
     problems = []
 
@@ -147,6 +151,8 @@ def _stress(settings: LevelSettings, setting: str, dataset: Dataset) -> Stress:
             problems += error.problems
     if dataset.controlled and stress.get("fraction") == NATURAL:
         refuse("fraction", "a number, for controlled images")
+    if not dataset.controlled and stress.share is not None and "mosaic" not in stress:
+        refuse("fraction", "'natural', or a number next to 'mosaic: K', K windows on each side")
     for knob in stress:
         if KNOBS[knob].generated_only and not dataset.controlled:
             refuse(knob, "0 for a dataset's images")

@@ -175,6 +175,10 @@ class Study:
             for level in experiment.levels[dataset]
         }
 
+    def side(self, stress: Stress) -> int:
+        """Return the side of the images of a stress in pixels."""
+        return self.image_size * stress.mosaic
+
     def observers(self, dataset: str) -> list[str]:
         """Return the targets whose masks are training labels in some stress of a dataset."""
         stresses = self.stresses(dataset).values()

@@ -133,7 +133,8 @@ def kinds_of(runs: Sequence[RunSpec], sizes: Mapping[str, Sizes]) -> list[list[R
     kinds: dict[str, list[RunSpec]] = {}
     for run in runs:
         own, fields = sizes[run.dataset], run.training.model_dump(exclude=UNTIMED)
-        kind = json.dumps([own.channels, own.classes, fields], sort_keys=True, default=str)
+        size = own.channels, own.classes, own.pixels(run.stress)
+        kind = json.dumps([size, fields], sort_keys=True, default=str)
         kinds.setdefault(kind, []).append(run)
     return list(kinds.values())
 
@@ -158,7 +159,7 @@ def measure(sizes: Sizes, run: RunSpec, device: str, budget: float) -> Pace:
     if device == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    rng, side, channels = np.random.default_rng(0), sizes.study.image_size, sizes.channels
+    rng, side, channels = np.random.default_rng(0), sizes.study.side(run.stress), sizes.channels
     scenes = [controlled.scene(rng, side, CONTROLLED_FRACTION, "large") for _ in range(COUNTED)]
     images, masks = map(np.stack, zip(*scenes, strict=True))
     images = images[..., None].repeat(channels, -1)

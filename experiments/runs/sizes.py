@@ -51,7 +51,12 @@ class Sizes:
     def __init__(self, study: Study, dataset: Dataset) -> None:
         self.study, self.dataset = study, dataset
         self.splits = dataset.train, dataset.val, dataset.test
-        self.pixels, self.classes = study.image_size**2, len(dataset.class_names)
+        self.classes = len(dataset.class_names)
+        self.largest = max(map(self.pixels, study.stresses(dataset.name).values()))
+
+    def pixels(self, stress: Stress) -> int:
+        """Return the pixels of an image of a stress."""
+        return self.study.side(stress) ** 2
 
     @cached_property
     def channels(self) -> int:
@@ -77,34 +82,36 @@ class Sizes:
 
     def record(self, run: RunSpec, pace: Pace) -> float:
         """Return the bytes on disk of a run's files and of its rows of the study's table."""
-        rows, pixels = 2 * self.dataset.test * self.classes, self.pixels * self.classes
+        rows = 2 * self.dataset.test * self.classes
+        pixels = self.pixels(run.stress) * self.classes
         total = _file(ROW * rows) + TABLE_ROW * rows + RECORD + _file(IMAGE * EXAMPLES * pixels)
         total += pixels * self.predicted(run.stress) * ("predictions" in self.study.keep)
         return total + pace.weights * ("weights" in self.study.keep)
 
     def data(self) -> float:
         """Return the bytes on disk of all stressed images, and of the figures."""
-        image, mask = _file(IMAGE * self.pixels * self.channels), _file(MASK * self.pixels)
         fixed = 1 + self.dataset.has_instances + (self.classes > 1)
-        arrays = [n * self.pixels * self.channels for n in self.splits]
         total = 0.0
         for stress in self.study.stresses(self.dataset.name).values():
             ignored = self.dataset.ignore is not None or "left_out" in stress
-            layers = fixed + ignored + _noisy(stress)
-            total += sum(self.splits) * (image + layers * mask)
+            layers = fixed + ignored + _noisy(stress) + (stress.mosaic > 1)
+            pixels = self.pixels(stress)
+            files = _file(IMAGE * pixels * self.channels) + layers * _file(MASK * pixels)
+            arrays = [n * pixels * self.channels for n in self.splits]
+            total += sum(self.splits) * files
             total += sum(size for size in arrays if size > LARGE)  # mapped files
         return total * len(self.study.seeds) + FIGURES
 
     def gpu(self, pace: Pace) -> int:
         """Return the bytes of a run on a GPU: its tensors and the training images with labels."""
-        return pace.gpu + self.dataset.train * self.pixels * (self.channels + 2)
+        return pace.gpu + self.dataset.train * self.largest * (self.channels + 2)
 
     def memory(self) -> int:
         """Return the bytes of two decoded cells, and of the predictions while they are counted."""
         train, val, test = self.splits
-        images = sum(min(n * self.pixels * self.channels, LARGE) for n in self.splits)
-        labels = self.pixels * (3 * train + val + TRUTH * test * self.classes)
-        return 2 * (images + labels) + COUNTING * self.pixels * self.classes * sum(self.splits)
+        images = sum(min(n * self.largest * self.channels, LARGE) for n in self.splits)
+        labels = self.largest * (3 * train + val + TRUTH * test * self.classes)
+        return 2 * (images + labels) + COUNTING * self.largest * self.classes * sum(self.splits)
 
 
 def used(folder: str | Path) -> int:
