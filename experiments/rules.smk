@@ -49,6 +49,16 @@ for source in study.fetched:
             "python -m experiments fetch {folder:q} {params.source:q}"
 
 
+# Measures which levels the windows of each dataset reach, and prints them. It trains nothing.
+rule probe:
+    input:
+        rules.fetch.input,
+    log:
+        f"{folder}/logs/probe.log",
+    shell:
+        "python -m experiments probe {folder:q}"
+
+
 for dataset in study.datasets.values():
 
     rule:

@@ -4,6 +4,7 @@ STEPS = {
     "check": "experiments.runs.check",
     "terms": "experiments.data.fetch:run_terms",
     "fetch": "experiments.data.fetch",
+    "probe": "experiments.data.probe",
     "prepare": "experiments.data.prepare",
     "train": "experiments.runs.jobs",
     "mechanism": "experiments.runs.mechanism",

@@ -82,8 +82,8 @@ class Mosaics:
             raise ValueError(self.reach(share))
         return min(max(share / self.fraction * self.side**2, 1.0), float(self.side**2))
 
-    def reach(self, share: float) -> str:
-        """Return the reachable range in words, and the smallest mosaic that reaches `share`."""
+    def reach(self, share: float = math.inf) -> str:
+        """Return the reachable range in words, and the mosaic that reaches a smaller `share`."""
         if not self.fraction:
             return "the windows have no foreground"
         if self.borrowed == 1:
