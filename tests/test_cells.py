@@ -7,6 +7,7 @@ import pytest
 
 from analysis import stresses
 from experiments.data import objects, prepare, prepared
+from experiments.data.windows import to_border
 from experiments.data.writing import save_image
 from experiments.plan.study import Study
 from experiments.runs import controls
@@ -69,7 +70,7 @@ def test_objects_with_ids_are_missed_one_by_one(tiny, cells):
     touching = [data.mask(stem)[4:12, 4:20] for stem in data.split["train"]]
     assert any(0 < part.sum() < part.size for part in touching)
     # The table of stresses agrees: labelled objects are those that were not missed.
-    row = stresses.measure(data, "train")
+    row = stresses.measure(data, "train", to_border(32))
     assert row["objects"] == 3
     assert row["label_objects"] == np.mean(areas) / 64
 
@@ -129,7 +130,7 @@ def test_a_target_may_be_several_class_ids(tiny, cells):
     assert both.instances(both.split["test"][0]) is None  # the ids are those of masks/
     left = cell(tiny, {}, folder=cells, classes=[1], ignore=2)
     assert [int(left.ignored(s).sum()) for s in left.split["test"]] == [64, 64]
-    row = stresses.measure(left, "test")
+    row = stresses.measure(left, "test", to_border(32))
     assert row["fraction"] == 128 / (32 * 32 - 64)
     study = Study(tiny)
     assert folders_of(study.datasets["d"]) == {"images", "labels"}

@@ -256,6 +256,7 @@ def test_a_mirror_says_what_it_holds(tiny, tmp_path):
 
 def test_a_public_dataset_is_fetched_unless_a_mirror_holds_it(tiny, in_tmp):
     tiny["datasets"] = {"wbc": {}, "nuclei": {"source": "wbc", "target": "nucleus"}}
+    tiny["experiments"] = {"noise": {"knob": "flips", "values": [0, 0.3]}}
     study = Study(tiny)
     assert study.fetched == ["wbc"]
     assert study.datasets["nuclei"].input_files([]) == []

@@ -17,6 +17,7 @@ from tests.layouts import folder_of
 def test_preparing_is_deterministic_and_labels_are_stressed_in_training_only(tiny, in_tmp, colour):
     source = folder_of(in_tmp / "own", colour=colour)
     tiny["datasets"]["own"] = {"folder": str(source), "train": 8, "val": 4, "test": 4}
+    tiny["experiments"] = {"noise": {"knob": "flips", "values": [0, 0.3]}}
     study = Study(tiny)
     for dataset in study.datasets.values():
         measured = prepare.write_cell(study, dataset, "flips-0.3", 0)
@@ -68,13 +69,6 @@ def test_an_observers_masks_replace_the_training_labels_only(tiny, in_tmp, size)
     assert size != "large" or np.mean(equal) > 0.97
 
 
-def test_a_fraction_out_of_reach_is_refused(tiny, in_tmp):
-    tiny["datasets"] = {"own": {"folder": str(folder_of(in_tmp / "own"))}}
-    study = Study(tiny)
-    with pytest.raises(ValueError, match=r"'own', fraction 0\.03: .*reach"):
-        prepare.write_cell(study, study.datasets["own"], "fraction-0.03_size-small", 0)
-
-
 BASE = {"size": "small"}
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 READ = {}
@@ -101,7 +95,8 @@ def stressed(tiny, source, knobs, seed=0):
     dataset = study.datasets["d"]
     if dataset.folder not in READ:
         READ[dataset.folder] = read_source(study, dataset)
-    prepare.write_cell(study, dataset, name, seed, READ[dataset.folder])
+    shown = prepare.scenes(study, dataset, study.stresses("d")[name], seed, READ[dataset.folder])
+    prepare.write_cell(study, dataset, name, seed, shown)
     data = prepared.read(study.data_folder("d", name, seed))
     clean = "masks_clean" if (data.folder / "masks_clean").is_dir() else "masks"
     return {

@@ -22,7 +22,8 @@ def test_real_images_from_a_mirror_end_in_the_same_report(tiny, tmp_path):
     tiny["experiments"] |= {
         "imbalance": {
             "knob": "fraction",
-            "values": {"wbc": [0.4, 0.2], "crackforest": [0.1, 0.02]},
+            "hold": {"mosaic": 2},
+            "values": {"wbc": [0.4, 0.11], "crackforest": [0.09, 0.025]},
         },
         "object_size": {"levels": {"as it is": {}, "side by side": {"size": "mixed"}}},
     }

@@ -79,10 +79,10 @@ class Mosaics:
         ValueError with the reachable range outside of it; 2% beyond its ends are rounded.
         """
         if not 0.98 * self.smallest <= share <= 1.02 * self.fraction:
-            raise ValueError(self.reach(share))
+            raise ValueError(self._reach(share))
         return min(max(share / self.fraction * self.side**2, 1.0), float(self.side**2))
 
-    def reach(self, share: float = math.inf) -> str:
+    def _reach(self, share: float) -> str:
         """Return the reachable range in words, and the mosaic that reaches a smaller `share`."""
         if not self.fraction:
             return "the windows have no foreground"

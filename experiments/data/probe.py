@@ -45,7 +45,8 @@ def run(study: Study) -> None:
         source = read_source(study, dataset)
         lines += _measured(study, dataset, source)
         reach = {side: Mosaics(_windows(study, dataset, source), side) for side in range(2, 6)}
-        lines += [f"#   fraction, with mosaic: {side}: {m.reach()}" for side, m in reach.items()]
+        ranges = (f"{k}: {m.smallest:.3g} to {m.fraction:.3g}" for k, m in reach.items())
+        lines.append(f"#   fraction, by mosaic: {'; '.join(ranges)}")
         fractions[dataset.name] = _levels(reach[SIDE])
         absences[dataset.name] = _absence(study, dataset, source)
         lines.append(f"#   absence: 0 to {absences[dataset.name]:.3g}")
