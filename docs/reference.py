@@ -22,7 +22,8 @@ def knobs() -> Iterator[str]:
     yield "|---|---|---|"
     for name, knob in KNOBS.items():
         scope = {"objects": "every split", "images": "every image", "labels": "training labels"}
-        where = "generated images" if knob.generated_only else scope[knob.acts_on]
+        only = {knob.generated_only: "generated images", knob.windows_only: "a dataset's images"}
+        where = only.get(True, scope[knob.acts_on])
         yield f"| `{name}` | {knob.doc} | {where} |"
 
 

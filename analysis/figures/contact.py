@@ -38,6 +38,7 @@ def draw(study: Study, dataset: str, stresses: Mapping[str, Stress]) -> Captione
     seed = study.seeds[0]
     classes = study.datasets[dataset].class_names
     several = len(classes) > 1
+    plain = "unchanged" if study.datasets[dataset].controlled else "windows\nat objects"
     side = (style.WIDTH - 1.3) / IMAGES
     figure, axes = style.subplots(
         len(stresses),
@@ -52,7 +53,7 @@ def draw(study: Study, dataset: str, stresses: Mapping[str, Stress]) -> Captione
         numbers = np.linspace(0, len(stems) - 1, IMAGES).round().astype(int)
         for axis, number in zip(row, numbers, strict=True):
             show(axis, cell, stems[number], classes)
-        words = "\n".join(f"{knob} {value}" for knob, value in stress.items()) or "unchanged"
+        words = "\n".join(f"{knob} {value}" for knob, value in stress.items()) or plain
         row[0].set_ylabel(words, rotation=0, ha="right", va="center", fontsize=7)
     figure.suptitle(f"{dataset}: one stress in each row", fontsize=8)
     labels = "the outlines of their labels (orange) and, where labels are corrupted, of the true "
