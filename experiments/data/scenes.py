@@ -14,9 +14,9 @@ from jaxtyping import UInt8
 
 from experiments.data import controlled, stress
 from experiments.data.prepared import image_hash
-from experiments.data.source import Masks, Source
+from experiments.data.source import Masks, Source, with_union
 from experiments.data.windows import window
-from experiments.layout import IDS, IGNORED, INSTANCES, MASKS, SPLITS, masks_of
+from experiments.layout import CLASS, IDS, IGNORED, INSTANCES, MASKS, SPLITS, masks_of
 from experiments.plan.knobs import CONTROLLED_FRACTION, KNOBS, NATURAL
 from experiments.plan.seeds import stable_seed
 
@@ -113,7 +113,8 @@ def windows(
             layers = [image, *(masks[name] for name in names)]
             rng = np.random.default_rng(key)
             cut, *masks_cut = window(rng, layers, study.image_size, size, fraction)
-            return cut, dict(zip(names, masks_cut, strict=True))
+            # At half scale each layer is rounded alone, so the union is made again.
+            return cut, with_union(dict(zip(names, masks_cut, strict=True)))
 
         return make
 
@@ -168,5 +169,5 @@ def left_out(image: UInt8[np.ndarray, "h w *c"], masks: Masks, share: float) -> 
     mask = masks[MASKS]
     rng = np.random.default_rng(stable_seed("left_out", image_hash(image)))
     visible = stress.missed(rng, mask, share, mask=mask, instances=masks.get(INSTANCES))
-    ids = {name: masks[name] * visible for name in IDS if name in masks}
-    return masks | {MASKS: visible, IGNORED: masks.get(IGNORED, 0) | (mask ^ visible)} | ids
+    own = {n: m * visible for n, m in masks.items() if n in IDS or n.startswith(CLASS)}
+    return masks | {MASKS: visible, IGNORED: masks.get(IGNORED, 0) | (mask ^ visible)} | own
