@@ -46,12 +46,16 @@ class Pace:
 
 
 class Sizes:
-    """A dataset of a study: its numbers of images, channels and classes, and their costs."""
+    """A dataset of a study: its numbers of images, channels and classes, and their costs.
+
+    layers: masks of an image in a batch.
+    """
 
     def __init__(self, study: Study, dataset: Dataset) -> None:
         self.study, self.dataset = study, dataset
         self.splits = dataset.train, dataset.val, dataset.test
         self.pixels, self.classes = study.image_size**2, len(dataset.class_names)
+        self.layers = self.classes if dataset.multilabel else 1
 
     @cached_property
     def channels(self) -> int:
@@ -85,7 +89,7 @@ class Sizes:
     def data(self) -> float:
         """Return the bytes on disk of all stressed images, and of the figures."""
         image, mask = _file(IMAGE * self.pixels * self.channels), _file(MASK * self.pixels)
-        fixed = 1 + self.dataset.has_instances + (self.classes > 1)
+        fixed = 1 + self.dataset.has_instances + (self.classes > 1) * self.layers
         arrays = [n * self.pixels * self.channels for n in self.splits]
         total = 0.0
         for stress in self.study.stresses(self.dataset.name).values():
@@ -97,14 +101,16 @@ class Sizes:
 
     def gpu(self, pace: Pace) -> int:
         """Return the bytes of a run on a GPU: its tensors and the training images with labels."""
-        return pace.gpu + self.dataset.train * self.pixels * (self.channels + 2)
+        return pace.gpu + self.dataset.train * self.pixels * (self.channels + self.layers + 1)
 
     def memory(self) -> int:
         """Return the bytes of two decoded cells, and of the predictions while they are counted."""
         train, val, test = self.splits
         images = sum(min(n * self.pixels * self.channels, LARGE) for n in self.splits)
-        labels = self.pixels * (3 * train + val + TRUTH * test * self.classes)
-        return 2 * (images + labels) + COUNTING * self.pixels * self.classes * sum(self.splits)
+        labels = self.layers * (train + val) + 2 * train + TRUTH * test * self.classes
+        return 2 * (images + labels * self.pixels) + COUNTING * self.pixels * self.classes * sum(
+            self.splits
+        )
 
 
 def used(folder: str | Path) -> int:
