@@ -17,6 +17,7 @@ from experiments.plan.study import Study
 from experiments.runs import controls, cost, evaluate, overlap, records, table
 from experiments.runs.batches import Cell
 from experiments.runs.pictures import encode
+from experiments.runs.predictions import Predictions
 from experiments.runs.sizes import FIGURES, Sizes
 from experiments.runs.truth import truths
 from experiments.runs.validity import validity
@@ -156,13 +157,13 @@ def test_a_perfect_prediction_is_perfect_in_every_class(tiny, cells):
     prob = np.where(masks, 0.9, 0.1).astype(np.float32)
     assert (prob.sum(1) > 1).any()  # no softmax can predict this
     val = np.where(overlap.regions(cell.val_masks, 3), 0.9, 0.1)
-    thresholds, scores = evaluate.tune(val, cell.val_masks, cell.classes)
-    assert thresholds == dict.fromkeys(NESTED, 0.5)
-    assert scores == {name: {"0.5": 1, "tuned": 1} for name in NESTED}
-    rows = pd.DataFrame(evaluate.count(prob, true, thresholds, multilabel=True))
+    found = evaluate.evaluate(Predictions(val, prob), cell)
+    assert found.threshold == dict.fromkeys(NESTED, 0.5)
+    assert found.val_dice == {name: {"0.5": 1, "tuned": 1} for name in NESTED}
+    rows = pd.DataFrame(found.counts)
     assert len(rows) == 3 * 3 * 2
     assert (metrics.dice(rows) == 1).all()
-    wrong = pd.DataFrame(evaluate.count(prob, true, thresholds))
+    wrong = pd.DataFrame(evaluate.count(prob, true, found.threshold))
     assert metrics.dice(wrong[wrong["threshold"] == "0.5"]).min() == 0
 
 

@@ -103,7 +103,9 @@ def test_pixels_set_aside_have_no_effect_and_no_gradient(name):
     for more in (0, 1):
         moved = (logits + more * ignored[:, None]).requires_grad_()
         target = to_target(torch.where(ignored[..., None], more, masks), 3)
-        value = build(name, multilabel=True)(*set_aside(ignored, moved, target))
+        aside, target = set_aside(ignored, moved, target)
+        assert (aside.masked_select(ignored[:, None]) < -10).all()  # certain background
+        value = build(name, multilabel=True)(aside, target)
         value.backward()
         assert (moved.grad.masked_select(ignored[:, None]) == 0).all()
         assert (moved.grad.abs().sum((0, 2, 3)) > 0).all()
