@@ -8,11 +8,13 @@ import torch
 from analysis.scores import metrics
 from experiments.runs import augment, evaluate, lane, overlap
 from experiments.runs.batches import Cell, batches, set_aside, to_target
-from experiments.runs.fit import fit, predict
+from experiments.runs.fit import fit, predict, weights_hash
 from experiments.runs.truth import truths
 from losses import LOSSES, build
 from tests.overlapping import config_of, write_cells
 from tests.runs.conftest import prepared_study
+from tests.runs.tape import Tapes, repeat
+from tests.runs.test_lane import trained
 
 
 @pytest.fixture
@@ -146,3 +148,28 @@ def test_disjoint_classes_have_equal_truths_but_another_model_and_rule(tiny, cel
     prob = np.array([0.6, 0.3, 0.55, 0.4]).reshape(1, 2, 1, 2)
     assert overlap.at_half(prob, True)[0, :, 0].tolist() == [[True, False], [True, False]]
     assert overlap.at_half(prob, False)[0, :, 0].tolist() == [[True, False], [False, True]]
+
+
+@pytest.mark.parametrize("loss", ["dice_ce", "boundary"])
+def test_a_recording_gives_the_bytes_of_its_calls(one, loss):
+    cell, run = one({"use": loss}, steps=7)
+    found = [trained(cell, run, record) for record in (Tapes(), repeat)]
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("loss", ["dice_ce", "boundary", "ce_to_dice"])
+def test_a_run_continues_with_the_same_bytes(one, loss):
+    cell, run = one({"use": loss}, steps=6)
+    whole, first, second = (lane.Lane(cell, run, "cpu") for _ in range(3))
+    for _ in range(3):
+        first.advance()
+    first.read()
+    second.restore(first.state())
+    for line in (whole, second):
+        while line.step < line.steps:
+            line.advance()
+        line.read()
+    assert weights_hash(whole.model) == weights_hash(second.model)
+    assert whole.recent == second.recent
+    for line in (whole, first, second):
+        line.close()
