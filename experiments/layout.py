@@ -19,6 +19,8 @@ LABELS = "labels"
 """Folder of class ids; in a stressed dataset the number of each pixel's class among the targets."""
 INSTANCES = "instances"
 """Folder of object ids."""
+CLASS = "class_"
+"""Start of the names of a stressed dataset's mask folders of classes that may overlap."""
 IDS = (INSTANCES, LABELS)
 """Folders of ids (0: none). The other mask folders hold 0 and 255."""
 CLEAN, IGNORED = "masks_clean", "ignored"
@@ -56,6 +58,15 @@ def masks_of(target: str | None) -> str:
     ('masks_nucleus', 'masks')
     """
     return f"{MASKS}_{target}" if target and target != MASKS else MASKS
+
+
+def layer_of(class_name: str) -> str:
+    """Return the mask folder of a class that may overlap others, in a stressed dataset.
+
+    >>> layer_of("nucleus")
+    'class_nucleus'
+    """
+    return f"{CLASS}{class_name}"
 
 
 def check_folder(folder: Path, masks: str, setting: str) -> None:

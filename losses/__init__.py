@@ -17,10 +17,13 @@ checked before: no call then waits for the GPU, except of `blob` and `hausdorff`
 """
 
 from losses._trust import trusted
-from losses.building import SUM, build, nearest, resolve
+from losses.building import MULTI_LABEL, SUM, build, nearest, resolve
 from losses.registry import LOSSES
 
-_PATHS = {path.partition(":")[2]: path for path in (*(e.path for e in LOSSES.values()), SUM)}
+_PATHS = {
+    path.partition(":")[2]: path
+    for path in (*(entry.path for entry in LOSSES.values()), SUM, MULTI_LABEL)
+}
 __all__ = ["LOSSES", "build", "nearest", "trusted", *_PATHS]
 
 

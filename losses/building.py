@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 SUM = "losses.hybrid:SumLoss"
+MULTI_LABEL = "losses.multilabel:MultiLabelLoss"
 IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 ALLOWED = "allowed: a class of torch.nn.Module or a function, of a library or of a file of yours"
 
@@ -105,21 +106,34 @@ def resolve(path: str) -> type[nn.Module] | FunctionType:
     return found
 
 
-def build(spec: str | dict[str, Any]) -> nn.Module:
+def build(spec: str | dict[str, Any], *, multilabel: bool | dict[str, Any] = False) -> nn.Module:
     """Make a loss from its specification.
 
     ``"dice"``; ``{"use": "dice", "smooth": 1}``; ``{"use": "package.module:Name", ...}`` with
     options of the class or function; ``{"sum": {"dice": 1, "cross_entropy": 0.5}}``, where a term
     with options is ``{"dice": {"weight": 1, "smooth": 1}}`` (see `losses.hybrid.SumLoss`). Raises
     ValueError with the loss, the option and the allowed values.
+    multilabel: True for classes that may overlap, with a sigmoid per channel. The loss is then the
+    mean over the channels of its value for each (`losses.multilabel.MultiLabelLoss`), with the
+    options of that class if a dict. A custom loss receives the full logits and target. A
+    specification may set it too, ``{"use": "dice", "multilabel": True}``.
     """
     if not isinstance(spec, str | dict):
         raise ValueError(f"a loss is a name or a mapping with 'use' or 'sum', got {spec!r}")
     spec = {"use": spec} if isinstance(spec, str) else dict(spec)
-    if "sum" in spec:
-        if len(spec) > 1:
-            raise ValueError(f"a sum takes no further options, got {sorted(spec.keys() - {'sum'})}")
-        return resolve(SUM)(spec["sum"])
+    if "sum" in spec or spec.get("use") in list(LOSSES):
+        multilabel = spec.pop("multilabel", multilabel)
+    loss = _sum(spec) if "sum" in spec else _single(spec)
+    return loss if multilabel is False else _multilabel(loss, multilabel)
+
+
+def _sum(spec: dict[str, Any]) -> nn.Module:
+    if len(spec) > 1:
+        raise ValueError(f"a sum takes no further options, got {sorted(spec.keys() - {'sum'})}")
+    return resolve(SUM)(spec["sum"])
+
+
+def _single(spec: dict[str, Any]) -> nn.Module:
     use = spec.pop("use", None)
     check_use(use)
     found = resolve(LOSSES[use].path if use in LOSSES else use)
@@ -134,6 +148,37 @@ def build(spec: str | dict[str, Any]) -> nn.Module:
         return _function_loss(found, spec) if inspect.isfunction(found) else found(**spec)
     except (TypeError, ValueError) as error:
         raise ValueError(f"loss {use!r} with options {spec}: {error}") from None
+
+
+def in_suite(loss: nn.Module) -> bool:
+    """Return whether a loss is one of the suite's, and no function or subclass of a user."""
+    from losses._interface import FunctionLoss
+
+    return type(loss).__module__.startswith("losses.") and not isinstance(loss, FunctionLoss)
+
+
+def _multilabel(loss: nn.Module, options: bool | dict[str, Any]) -> nn.Module:
+    """Return a loss for classes that overlap; custom losses, also terms of a sum, are unchanged."""
+    from losses.multilabel import MultiLabelLoss
+
+    if options is not True and not isinstance(options, dict):
+        raise ValueError(f"multilabel must be True, False or a mapping of options, got {options!r}")
+    if not in_suite(loss) or isinstance(loss, MultiLabelLoss):
+        return loss
+    if _has_custom_term(loss):
+        for name, part in loss.losses.items():
+            loss.set_term(name, _multilabel(part, options))
+        return loss
+    try:
+        return MultiLabelLoss(loss, **({} if options is True else options))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"multilabel: {error}") from None
+
+
+def _has_custom_term(loss: nn.Module) -> bool:
+    """Return whether a term of a sum of the suite, at any depth, is a custom loss."""
+    terms = getattr(loss, "losses", {}).values()
+    return any(not in_suite(term) or _has_custom_term(term) for term in terms)
 
 
 def check_use(use: object) -> None:

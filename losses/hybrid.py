@@ -61,9 +61,12 @@ class SumLoss(nn.Module):
         for name, value in self.terms.items():
             weight, spec = term(name, value)
             self.weights[name] = number(f"the weight of {name!r}", weight)
-            self.losses[name] = build(spec)
-            if isinstance(self.losses[name], nn.Module):
-                self.add_module(f"term {name}".replace(".", "_"), self.losses[name])
+            self.set_term(name, build(spec))
+
+    def set_term(self, name: str, loss: nn.Module) -> None:
+        """Set the loss of a term."""
+        self.losses[name] = loss
+        self.add_module(f"term {name}".replace(".", ":"), loss)  # torch allows no dot
 
     def extra_repr(self) -> str:
         """List the weights."""

@@ -96,7 +96,7 @@ def test_a_constant_that_stays_on_the_cpu_is_found_without_a_gpu(tiny, no_gpu, m
 def test_every_loss_is_called_on_the_gpu_of_the_runs_too(tiny, monkeypatch):
     called = []
 
-    def call(name, spec, classes, device):
+    def call(name, spec, classes, multilabel, device):
         called.append((name, device))
         if device == "cuda" and name == "dice":
             raise ConfigError(f"losses.{name}: fails on a GPU")
@@ -114,7 +114,8 @@ def test_every_loss_of_the_suite_passes_the_check_on_a_gpu(name):
     if not torch.cuda.is_available():
         pytest.skip("no GPU")
     for classes in (1, 3):
-        check.check_loss(name, {"use": name}, classes, "cuda")
+        check.check_loss(name, {"use": name}, classes, device="cuda")
+    check.check_loss(name, {"use": name}, 2, multilabel=True, device="cuda")
 
 
 def test_all_problems_are_reported_at_once(tiny):
@@ -187,8 +188,8 @@ def test_a_module_that_harms_its_process_when_imported_is_refused(tiny, tmp_path
     assert "ended by SystemExit: 1" in second
 
 
-@pytest.mark.parametrize("classes", [1, 3])
+@pytest.mark.parametrize("classes", [(1, False), (3, False), (2, True)])
 @pytest.mark.parametrize("name", sorted(LOSSES))
 def test_every_loss_of_the_suite_passes_the_check(name, classes):
-    check.check_loss(name, {"use": name}, classes)
+    check.check_loss(name, {"use": name}, *classes)
     assert check.stranded({"use": name}, [classes]) is None

@@ -55,7 +55,7 @@ def test_the_check_is_made_again_where_models_have_other_outputs(tiny):
     one = Study(tiny)
     tiny["datasets"] = {"wbc": {"classes": {"cell": "masks", "nucleus": "nucleus"}}}
     two = Study(tiny)
-    assert (one.class_counts, two.class_counts) == ([1], [2])
+    assert (one.class_counts, two.class_counts) == ([(1, False)], [(2, False)])
     assert one.check_fingerprint != two.check_fingerprint
 
 

@@ -17,7 +17,9 @@ from analysis.scores.metrics import METRICS
 if TYPE_CHECKING:
     from analysis.results import Results
 
-TITLES = {"0.5": "the most probable class", "tuned": "threshold tuned on validation, per class"}
+TITLES = {"0.5": "threshold 0.5", "tuned": "threshold tuned on validation, per class"}
+EXCLUSIVE = {"0.5": "the most probable class"}
+"""Titles of panels, and those of classes that cannot overlap."""
 PIXELS = ["tp", "fn", "fp", "tn"]
 
 
@@ -37,8 +39,9 @@ def draw(results: Results, scope: Scope) -> Captioned:
     shares = frequency(ok)
     estimates = metrics.select(results.estimates, **shared.rows(), level=level.label, metric="dice")
     lines = style.lines(study.losses)
+    titles = TITLES if study.datasets[scope.dataset].multilabel else TITLES | EXCLUSIVE
     figure, axes = style.subplots(2, 1, (style.WIDTH, 4.2), sharex=True)
-    for axis, threshold in zip(axes.flat, TITLES, strict=True):
+    for axis, threshold in zip(axes.flat, titles, strict=True):
         rows = metrics.select(estimates, threshold=threshold)
         for i, (loss, line) in enumerate(lines.items()):
             x = np.arange(len(shares)) + 0.7 * style.offset(i, len(lines))
@@ -47,7 +50,7 @@ def draw(results: Results, scope: Scope) -> Captioned:
             style.intervals(axis, x, points, line, bounds=METRICS["dice"].bounds)
         axis.set_ylim(-0.02, 1.02)
         axis.set_ylabel(METRICS["dice"].label)
-        axis.set_title(TITLES[threshold])
+        axis.set_title(titles[threshold])
         for border in range(1, len(shares)):
             axis.axvline(border - 0.5, color="0.9", linewidth=0.6, zorder=0)
     ticks = [f"{name}\n{100 * share:.2g}%" for name, share in shares.items()]

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
 
 from analysis.figures import style
 from analysis.figures.scope import Captioned
 from experiments.data.prepared import Prepared, read_cell
 from experiments.layout import CLEAN
+from experiments.runs.overlap import regions
 
 if TYPE_CHECKING:
     from experiments.plan.knobs import Stress
@@ -61,6 +61,7 @@ def draw(study: Study, dataset: str, stresses: Mapping[str, Stress]) -> Captione
     if several:
         style.class_legend(figure, classes)
         labels = "their classes"
+        labels += "; mixed colours: several" * study.datasets[dataset].multilabel
     caption = f"Training images of {dataset} under each stress (seed {seed}), with {labels}."
     return figure, caption
 
@@ -71,9 +72,10 @@ def show(axis: Axes, cell: Prepared, stem: str, classes: Sequence[str]) -> None:
     if cell.has(CLEAN):
         outline(axis, cell.clean(stem), "#56B4E9", 0.5)
     if len(classes) > 1:
-        shades = ListedColormap(style.classes(classes))
-        target = np.ma.masked_equal(cell.target(stem), 0)
-        axis.imshow(target, alpha=0.4, cmap=shades, vmin=1, vmax=len(classes))
+        (true,) = regions(cell.target(stem)[None], len(classes))
+        picture = style.painted(true, style.classes(classes))
+        picture[..., 3] *= 0.4
+        axis.imshow(picture)
     else:
         outline(axis, cell.mask(stem), "#E69F00", 0.7)
     style.bare(axis)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool
 from matplotlib import colors
 from matplotlib.axes import Axes
 
@@ -16,7 +16,7 @@ from analysis.figures import style
 from analysis.figures.scope import Captioned, Planned, Scope, of_experiments
 from experiments.data.prepared import Prepared, read_cell
 from experiments.layout import EXAMPLES_FILE
-from experiments.runs.overlap import most_probable
+from experiments.runs.overlap import at_half, regions
 from experiments.runs.pictures import decode
 from experiments.runs.records import EXAMPLES
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 BACKGROUND, IGNORED = "#101010", "#707070"
 OUTCOMES = ("#FFFFFF", "#E69F00", "#56B4E9")
 """Colours of pixels that are foreground and predicted so, falsely predicted, missed."""
+
+Regions = Bool[np.ndarray, "k h w"]
 
 
 def figures(results: Results) -> Iterator[Planned]:
@@ -50,7 +52,7 @@ def draw(results: Results, scope: Scope) -> Captioned:
         {"h_pad": 0.01, "w_pad": 0.02, "hspace": 0.01, "wspace": 0.01},
     )
     shades = style.classes(classes) if several else OUTCOMES
-    palette = colors.ListedColormap([BACKGROUND, *shades, IGNORED])
+    multilabel = study.datasets[scope.dataset].multilabel
     records = {record_key(record["key"]): record for record in results.records}
     any_ignored = False
     for row, level in zip(axes, levels, strict=True):
@@ -61,34 +63,35 @@ def draw(results: Results, scope: Scope) -> Captioned:
         knob = scope.experiment.knob
         words = f"{style.title(knob)} {level.label}" if knob else level.label
         row[0].set_ylabel(words, fontsize=7)
-        show(row[1], truth, ignored, palette)
+        show(row[1], outcome(truth, truth), ignored, shades)
         for axis, (folder, key) in zip(row[2:], first_runs(scope, level), strict=True):
             record = records[key]
             if record["status"] != "ok":
                 axis.text(0.5, 0.5, record["status"], ha="center", transform=axis.transAxes)
                 continue
-            prob = decode((folder / EXAMPLES_FILE).read_bytes(), truth.shape)
-            show(axis, outcome(most_probable(prob)[number], truth), ignored, palette)
+            prob = decode((folder / EXAMPLES_FILE).read_bytes(), ignored.shape)
+            predicted = at_half(prob, multilabel)[number]
+            show(axis, outcome(predicted, truth), ignored, shades)
     for axis, label in zip(axes[0], titles, strict=True):
         axis.set_title(label, fontsize=7)
     for axis in axes.flat:
         style.bare(axis)
     if several:
         style.class_legend(figure, classes)
-    return figure, caption(scope, several, any_ignored)
+    return figure, caption(scope, any_ignored)
 
 
-def pick(cell: Prepared) -> tuple[int, str, UInt8[np.ndarray, "h w"], Bool[np.ndarray, "h w"]]:
-    """Return the number, stem, target and ignored pixels of the example image.
+def pick(cell: Prepared) -> tuple[int, str, Regions, Bool[np.ndarray, "h w"]]:
+    """Return the number, stem, pixels of each class, and ignored pixels of the example image.
 
     It is the first image with the most classes, among those with stored predictions.
     """
     stems = cell.split["test"][:EXAMPLES]
-    targets = [cell.target(stem) for stem in stems]
-    number = int(np.argmax([len(np.unique(target[target > 0])) for target in targets]))
+    true = regions(np.stack([cell.target(stem) for stem in stems]), len(cell.classes))
+    number = int(true.any((2, 3)).sum(1).argmax())
     ignored = cell.ignored(stems[number])
-    ignored = np.zeros(targets[number].shape, bool) if ignored is None else ignored > 0
-    return number, stems[number], targets[number], ignored
+    ignored = np.zeros(true.shape[2:], bool) if ignored is None else ignored > 0
+    return number, stems[number], true[number], ignored
 
 
 def first_runs(scope: Scope, level: Level) -> Iterator[tuple[Path, frozenset]]:
@@ -106,39 +109,42 @@ def record_key(key: dict[str, Any]) -> frozenset:
     return frozenset(key.items())
 
 
-def outcome(
-    predicted: Bool[np.ndarray, "k h w"], truth: UInt8[np.ndarray, "h w"]
-) -> UInt8[np.ndarray, "h w"]:
-    """Return the class predicted at each pixel; for one class its agreement with the truth.
+def outcome(predicted: Regions, truth: Regions) -> Regions:
+    """Return the pixels predicted as each class; for one class its agreement with the truth.
 
-    One class: 0 neither, 1 both, 2 predicted only, 3 true only.
+    One class: the pixels of both, predicted only, true only.
 
-    >>> outcome(np.array([[[True, True, False, False]]]), np.array([[1, 0, 1, 0]])).tolist()
-    [[1, 2, 3, 0]]
+    >>> one, other = np.array([[[True, True, False]]]), np.array([[[True, False, True]]])
+    >>> outcome(one, other).astype(int).tolist()
+    [[[1, 0, 0]], [[0, 1, 0]], [[0, 0, 1]]]
     """
     if len(predicted) > 1:
-        numbers = np.arange(1, len(predicted) + 1)[:, None, None]
-        return (predicted * numbers).sum(0).astype(np.uint8)
-    return np.where(predicted[0], np.where(truth, 1, 2), np.where(truth, 3, 0)).astype(np.uint8)
+        return predicted
+    return np.concatenate([predicted & truth, predicted & ~truth, truth & ~predicted])
 
 
 def show(
-    axis: Axes, numbers: np.ndarray, ignored: np.ndarray, palette: colors.ListedColormap
+    axis: Axes, shown: Regions, ignored: Bool[np.ndarray, "h w"], shades: Sequence[str]
 ) -> None:
-    """Show numbers as colours of the palette; its last colour marks ignored pixels."""
-    last = palette.N - 1
-    axis.imshow(np.where(ignored, last, numbers), cmap=palette, vmin=0, vmax=last)
+    """Show regions in their colours, and ignored pixels in grey."""
+    picture = style.painted(shown, shades, BACKGROUND)
+    picture[ignored] = colors.to_rgba(IGNORED)
+    axis.imshow(picture)
 
 
-def caption(scope: Scope, several: bool, any_ignored: bool) -> str:
+def caption(scope: Scope, any_ignored: bool) -> str:
     """Return the caption: the choice of the image, the prediction, and the colours."""
+    dataset = scope.study.datasets[scope.dataset]
+    several = len(dataset.class_names) > 1
     choice = "with the most classes" if several else "with foreground, if any"
-    prediction = "the most probable classes" if several else "the predictions at threshold 0.5"
-    meaning = (
-        "Black: none of the classes"
-        if several
-        else "White: true positive; orange: false positive; blue: false negative"
-    )
+    prediction = "the predictions at threshold 0.5"
+    if several and not dataset.multilabel:
+        prediction = "the most probable classes"
+    meaning = "White: true positive; orange: false positive; blue: false negative"
+    if several:
+        meaning = "Black: none of the classes"
+    if dataset.multilabel:
+        meaning += "; mixed colours: several"
     return (
         f"{style.title(scope.experiment.name).capitalize()} on {scope.words}: at each level one of "
         f"the first {EXAMPLES} test images of seed {scope.study.seeds[0]}, the first {choice}, and "

@@ -11,9 +11,11 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool, Float
 from matplotlib import patches
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba, to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterSciNotation
 
@@ -220,6 +222,20 @@ def legend(
 def classes(names: Sequence[str]) -> list[str]:
     """Return a colour for each class."""
     return [MUTED[i % len(MUTED)] for i in range(len(names))]
+
+
+def painted(
+    regions: Bool[np.ndarray, "k h w"], shades: Sequence[str], elsewhere: str = "#FFFFFF00"
+) -> Float[np.ndarray, "h w 4"]:
+    """Return a picture of regions in their colours, mixed where they overlap (red, green, blue,
+    opacity).
+
+    >>> painted(np.array([[[True, True]], [[False, True]]]), ["#F00", "#00F"]).tolist()
+    [[[1.0, 0.0, 0.0, 1.0], [0.5, 0.0, 0.5, 1.0]]]
+    """
+    count = regions.sum(0)[..., None]
+    mixed = np.tensordot(regions, to_rgba_array(shades), (0, 0)) / np.maximum(count, 1)
+    return np.where(count, mixed, to_rgba(elsewhere))
 
 
 def class_legend(figure: Figure, names: Sequence[str]) -> None:

@@ -146,11 +146,10 @@ def caption(results: Results, scope: Scope, runs: int) -> str:
         f"({style.counted(len(study.seeds), 'seed')}, "
         f"{style.counted(min(images), 'test image')} each)."
     )
-    if len(study.datasets[scope.dataset].class_names) > 1:
-        text += (
-            " The score of an image is the mean over the classes in it; at 0.5 the most probable "
-            "class is predicted."
-        )
+    dataset = study.datasets[scope.dataset]
+    if len(dataset.class_names) > 1:
+        text += " The score of an image is the mean over the classes in it"
+        text += "." if dataset.multilabel else "; at 0.5 the most probable class is predicted."
     if scope.experiment.knob == THEORY[0] and study.datasets[scope.dataset].controlled:
         text += (
             " Faint lines (right): the minimiser of each loss in expectation, by theory; Dice's "

@@ -258,11 +258,13 @@ def collapsed(table: pd.DataFrame) -> pd.DataFrame:
     A row per run, with its key columns.
     """
     key = key_columns(table)
-    ok = select(table, status="ok", threshold="0.5")
-    sums = ok.groupby(key, sort=False)[["tp", "fp", "fn", "tn"]].sum()
-    predicted = sums["tp"] + sums["fp"]
-    # Every class counts every pixel, and at 0.5 a pixel is predicted as at most one class.
-    pixels = sums.sum(axis=1) / ok.groupby(key, sort=False)["class"].nunique()
+    runs = select(table, status="ok", threshold="0.5").groupby(key, sort=False)
+    sums = runs[["tp", "fp", "fn", "tn"]].sum()
+    predicted, pixels = sums["tp"] + sums["fp"], sums.sum(axis=1)
+    # Every class counts every pixel. Of classes without a threshold at 0.5, the most probable one
+    # is predicted: a pixel has at most one.
+    exclusive = runs["threshold_value"].count() == 0
+    pixels = pixels.where(~exclusive, pixels / runs["class"].nunique())
     return pd.DataFrame(
         {"nothing": predicted == 0, "everything": predicted == pixels}
     ).reset_index()

@@ -33,6 +33,7 @@ from experiments.layout import (
     MASKS,
     SPLITS,
     check_folder,
+    layer_of,
 )
 
 EXACT_MODES = ("L", "RGB", "I;16")
@@ -94,8 +95,19 @@ class Prepared:
         """Names of the foreground classes of a stressed folder."""
         return self.info.get("classes", [FOREGROUND])
 
-    def target(self, stem: str) -> UInt8[np.ndarray, "h w"]:
-        """Return the training target of a stressed folder: 0 is background, k the k-th class."""
+    @property
+    def multilabel(self) -> bool:
+        """Whether the classes of a stressed folder may overlap: then each has its own masks."""
+        return self.has(layer_of(self.classes[0]))
+
+    def target(self, stem: str) -> UInt8[np.ndarray, "h w *k"]:
+        """Return the training target of a stressed folder.
+
+        (h, w): 0 is background, k the k-th class. Multi-label: a mask of each class, (h, w, k).
+        """
+        if self.multilabel:
+            masks = [self.mask(stem, layer_of(name)) for name in self.classes]
+            return np.stack(masks, axis=-1)
         several = len(self.classes) > 1
         return self.labels(stem).astype(np.uint8) if several else self.mask(stem)
 

@@ -17,9 +17,9 @@ from jaxtyping import Int, UInt8
 from experiments.data import controlled, stress
 from experiments.data.mosaics import Mosaics, Window, spread
 from experiments.data.prepared import image_hash
-from experiments.data.source import Masks, Source
+from experiments.data.source import Masks, Source, with_union
 from experiments.data.windows import joined, to_border, window
-from experiments.layout import IDS, IGNORED, INSTANCES, MASKS, SPLITS, masks_of
+from experiments.layout import CLASS, IDS, IGNORED, INSTANCES, MASKS, SPLITS, masks_of
 from experiments.plan.knobs import CONTROLLED_FRACTION, KNOBS, NATURAL, Stress
 from experiments.plan.seeds import stable_seed
 
@@ -148,9 +148,7 @@ class Windows:
         LookupError if the image has no such window.
         """
         place = "empty" if empty else self._place
-        return self._cut(
-            i, 0, lambda rng, layers: window(rng, layers, self._side, self._size, place)
-        )
+        return self._cut(i, 0, partial(window, side=self._side, size=self._size, place=place))
 
     def background(self, i: int, draw: int, pieces: int) -> Window:
         """Return a window of the image of window i without foreground, of `pieces` on each side.
@@ -165,7 +163,8 @@ class Windows:
         layers = [MASKS, *sorted(masks.keys() - self._unused - {MASKS})]
         rng = np.random.default_rng(stable_seed(*self._key, stem, repeat, *[draw] * (draw > 0)))
         image, *cuts = cut(rng, [image, *(masks[name] for name in layers)])
-        return image, dict(zip(layers, cuts, strict=True))
+        # At half scale each layer is rounded alone, so the union of classes is made again.
+        return image, with_union(dict(zip(layers, cuts, strict=True)))
 
 
 def _shown(dataset: Dataset, knobs: Stress, mosaics: Mosaics) -> float:
@@ -246,5 +245,5 @@ def left_out(image: UInt8[np.ndarray, "h w *c"], masks: Masks, share: float) -> 
     mask = masks[MASKS]
     rng = np.random.default_rng(stable_seed("left_out", image_hash(image)))
     visible = stress.missed(rng, mask, share, mask=mask, instances=masks.get(INSTANCES))
-    ids = {name: masks[name] * visible for name in IDS if name in masks}
-    return masks | {MASKS: visible, IGNORED: masks.get(IGNORED, 0) | (mask ^ visible)} | ids
+    own = {n: m * visible for n, m in masks.items() if n in IDS or n.startswith(CLASS)}
+    return masks | {MASKS: visible, IGNORED: masks.get(IGNORED, 0) | (mask ^ visible)} | own

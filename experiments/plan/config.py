@@ -238,7 +238,7 @@ def class_ids(value: Any) -> dict[str, tuple[int, ...] | str]:
         allowed = "a list of class ids, or names, each with class ids or a target"
         raise ValueError(f"{value!r} is not allowed; allowed: {allowed}")
     classes: dict[str, tuple[int, ...] | str] = {}
-    problems, taken = [], set()
+    problems = []
     for name, ids in ({FOREGROUND: value} if one_class else value).items():
         setting = "" if one_class else f".{name}"
         try:
@@ -247,11 +247,6 @@ def class_ids(value: Any) -> dict[str, tuple[int, ...] | str]:
             classes[name] = to_name(ids) if target else _ids(ids)
         except ValueError as error:
             problems.append(f"{setting}: {error}")
-            continue
-        own = {ids} if isinstance(classes[name], str) else set(classes[name])
-        if taken & own:
-            problems.append(f"{setting}: {ids!r} is not allowed; allowed: ids of no other class")
-        taken |= own
     if problems:
         raise ConfigError(problems)
     return classes
@@ -280,6 +275,7 @@ class DatasetSettings(Settings):
         BeforeValidator(class_ids),
         WithJsonSchema({"type": ["object", "array"]}),
     ] = {}
+    multilabel: Flag = False
     ignore: whole(ge=0, le=255) | None = None
     train: whole(ge=1, le=10**6) = 96
     val: whole(ge=1, le=10**6) = 32

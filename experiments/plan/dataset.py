@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,8 @@ class Dataset:
 
     target: the foreground is this target's masks. classes: the training target instead, pairs of
     a class name with its class ids in ``labels/`` or with a target; later classes overwrite
-    earlier ones. ignore: class id whose pixels are ignored in training and in scores. fetched:
-    whether `folder` is filled by a download.
+    earlier ones, unless `multilabel` lets them overlap. ignore: class id whose pixels are ignored
+    in training and in scores. fetched: whether `folder` is filled by a download.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Dataset:
     folder: str | None = None
     target: str | None = None
     classes: tuple[tuple[str, tuple[int, ...] | str], ...] = ()
+    multilabel: bool = False
     ignore: int | None = None
     train: int = 96
     val: int = 32
@@ -167,18 +169,37 @@ def resolve(name: str, settings: DatasetSettings | None, mirror: str | None) -> 
     values = settings.model_dump() | {"source": settings.source or name}
     dataset = Dataset(name, **values | {"classes": tuple(settings.classes.items())})
     if dataset.controlled:
-        for key in ("folder", "target", "classes", "ignore"):
-            if values[key] not in (None, {}):
+        for key in ("folder", "target", "classes", "multilabel", "ignore"):
+            if values[key] not in (None, {}, False):
                 raise ConfigError(
                     f"{setting}.{key}: {values[key]!r} is not allowed; allowed: nothing, for "
                     "controlled images"
                 )
         return dataset
+    if problems := list(_class_problems(dataset, setting)):
+        raise ConfigError(problems)
     if not dataset.folder:
         folder, fetched = locate(dataset.source, mirror, setting)
         dataset = replace(dataset, folder=folder, fetched=fetched)
     _check(dataset, setting)
     return dataset
+
+
+def _class_problems(dataset: Dataset, setting: str) -> Iterator[str]:
+    """Yield the problems of the classes among themselves."""
+    if dataset.multilabel and len(dataset.classes) < 2:
+        yield (
+            f"{setting}.multilabel: True is not allowed; allowed: false, for fewer than two classes"
+        )
+    taken: set[int | str] = set()
+    for name, ids in dataset.classes if not dataset.multilabel else ():
+        own = {ids} if isinstance(ids, str) else set(ids)
+        if shared := sorted(taken & own):
+            yield (
+                f"{setting}.classes.{name}: {shared} is not allowed; allowed: ids of no other "
+                "class, or 'multilabel: true'"
+            )
+        taken |= own
 
 
 def _check(dataset: Dataset, setting: str) -> None:

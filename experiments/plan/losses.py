@@ -49,8 +49,8 @@ def _problems(spec: Any, name: str) -> Iterator[str]:
 
 def _sum_problems(spec: dict) -> Iterator[str]:
     terms = spec["sum"]
-    if len(spec) > 1:
-        yield f": {sorted(map(str, spec))} is not allowed; allowed: 'sum' alone"
+    if more := spec.keys() - {"sum", "multilabel"}:
+        yield f": {sorted(map(str, more))} is not allowed; allowed: 'sum' and 'multilabel'"
     if not isinstance(terms, dict) or not terms:
         yield f".sum: {terms!r} is not allowed; allowed: at least one entry, loss: weight"
         return

@@ -200,9 +200,9 @@ class Study:
         return self.mirror if datasets.is_url(self.mirror) else None
 
     @property
-    def class_counts(self) -> list[int]:
-        """The numbers of classes that models are built for."""
-        return sorted({len(dataset.class_names) for dataset in self.datasets.values()})
+    def class_counts(self) -> list[tuple[int, bool]]:
+        """The numbers of classes that models are built for, and whether the classes may overlap."""
+        return sorted({(len(d.class_names), d.multilabel) for d in self.datasets.values()})
 
     @property
     def custom_modules(self) -> set[str]:

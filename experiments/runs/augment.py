@@ -82,10 +82,10 @@ def apply(
     compose: albumentations.Compose,
     seeds: Sequence[int],
     images: UInt8[np.ndarray, "n h w c"],
-    masks: UInt8[np.ndarray, "n h w"],
+    masks: UInt8[np.ndarray, "n h w *k"],
     ignored: UInt8[np.ndarray, "n h w"] | None = None,
 ) -> tuple[
-    UInt8[np.ndarray, "n h w c"], UInt8[np.ndarray, "n h w"], UInt8[np.ndarray, "n h w"] | None
+    UInt8[np.ndarray, "n h w c"], UInt8[np.ndarray, "n h w *k"], UInt8[np.ndarray, "n h w"] | None
 ]:
     """Return transformed images, masks and ignored pixels of a batch, one seed per sample.
 

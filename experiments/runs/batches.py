@@ -29,7 +29,7 @@ IGNORED_LOGIT = -15.0
 Batch = tuple[
     Int[np.ndarray, " n"],
     UInt8[np.ndarray, "n h w c"],
-    UInt8[np.ndarray, "n h w"],
+    UInt8[np.ndarray, "n h w *k"],
     UInt8[np.ndarray, "n h w"] | None,
     Float[np.ndarray, "n h w k"] | None,
 ]
@@ -39,14 +39,15 @@ Batch = tuple[
 class Cell:
     """The images and labels that all losses of a (dataset, stress, seed) share, decoded once.
 
-    Images are (n, h, w, c), masks (n, h, w) class numbers. clean: true training labels, if they
+    Images are (n, h, w, c). Masks are class numbers (n, h, w), or with `multilabel` a mask of each
+    class, (n, h, w, k). clean: true training labels, if they
     are noisy; ignored: 1 at ignored pixels; None if the folder lacks them.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.data = data = prepared.read_cell(folder)
         self.content = data.info["content"]
-        self.classes = data.classes
+        self.classes, self.multilabel = data.classes, data.multilabel
         self.images, self.masks = self._stack("train", "images"), self._stack("train", "masks")
         self.clean, self.ignored = self._layer("train", CLEAN), self._layer("train", IGNORED)
         self.val_images, self.val_masks = self._stack("val", "images"), self._stack("val", "masks")
@@ -111,11 +112,14 @@ def normalize(images: UInt8[Tensor, "n h w c"]) -> Float[Tensor, "n c h w"]:
     return images.contiguous(memory_format=torch.channels_last)
 
 
-def to_target(masks: Shaped[Tensor, "n h w"], classes: int) -> Shaped[Tensor, "n *k h w"]:
-    """Return class numbers in the form that losses take.
+def to_target(masks: Shaped[Tensor, "n h w *k"], classes: int) -> Shaped[Tensor, "n *k h w"]:
+    """Return class numbers, or masks of classes that may overlap, in the form that losses take.
 
     One class: (n, 1, h, w) float32, the foreground's probability. Several: (n, h, w) int64.
+    Several that may overlap: (n, k, h, w) float32.
     """
+    if masks.dim() == 4:
+        return masks.permute(0, 3, 1, 2).float().contiguous()
     return masks[:, None].float() if classes == 1 else masks.long()
 
 
@@ -126,10 +130,11 @@ def set_aside(
 ) -> tuple[Float[Tensor, "n k h w"], Shaped[Tensor, "n *k h w"]]:
     """Return logits and target that are certain background at ignored pixels, without gradient."""
     background = logits.new_full((1, logits.shape[1], 1, 1), IGNORED_LOGIT)
-    if logits.shape[1] > 1:
+    numbers = target.dim() < logits.dim()  # then the first channel is the background
+    if numbers:
         background[:, 0] = 0
     logits = torch.where(ignored[:, None], background, logits)
-    return logits, target.masked_fill(ignored.reshape(-1, *target.shape[1:]), 0)
+    return logits, target.masked_fill(ignored if numbers else ignored[:, None], 0)
 
 
 def symmetric(

@@ -90,8 +90,8 @@ def _checks(study: Study, device: str | None) -> Iterator[Callable[[], None]]:
     yield partial(gpus.refuse_precision, device, study.trainings)
     settings = study.trainings
     for training in {_text(t.model_dump(include=MODEL_FIELDS)): t for t in settings}.values():
-        for classes in study.class_counts:
-            yield partial(check_model, training, study.image_size, classes)
+        for classes, multilabel in study.class_counts:
+            yield partial(check_model, training, study.image_size, classes, multilabel)
     for training in settings:
         yield partial(check_optimizer, training)
     lists = [t.augment for t in settings if isinstance(t.augment, list)]
@@ -102,9 +102,9 @@ def _checks(study: Study, device: str | None) -> Iterator[Callable[[], None]]:
         yield partial(check_everywhere, study, name, device)
 
 
-def check_model(training: Training, side: int, classes: int) -> None:
+def check_model(training: Training, side: int, classes: int, multilabel: bool = False) -> None:
     """Build the model and call it on two grey images; ConfigError if that fails."""
-    model = models.build(training, channels=1, classes=classes)
+    model = models.build(training, 1, classes, multilabel)
     images = torch.zeros(min(2, training.batch_size), 1, side, side)
     try:
         with torch.no_grad():
@@ -171,41 +171,55 @@ def _call(limit: float | None, call: Callable[..., Any], *args: Any) -> Any:
     return call_alone(call, *args, preload=[__name__], limit=limit) if limit else call(*args)
 
 
-def loss_problems(name: str, spec: dict[str, Any], counts: list[int], kinds: list[str]) -> list:
-    """Return the problems of a loss, for each number of classes and kind of device."""
-    calls = (partial(check_loss, name, spec, n, kind) for kind in kinds for n in counts)
+def loss_problems(
+    name: str, spec: dict[str, Any], counts: list[tuple[int, bool]], kinds: list[str]
+) -> list:
+    """Return the problems of a loss, for each of `Study.class_counts` and kind of device."""
+    calls = (partial(check_loss, name, spec, *n, device=kind) for kind in kinds for n in counts)
     return [shorten(problem, LONGEST) for problem in _problems(calls)]
 
 
-def stranded(spec: dict[str, Any], counts: list[int]) -> str | None:
+def stranded(spec: dict[str, Any], counts: list[tuple[int, bool]]) -> str | None:
     """Return the error of a loss with a tensor that does not follow the device of the logits.
 
     The loss is called with tensors of the device "meta", which have no values. A loss that reads
     values fails there before, so None does not mean that there is no such tensor.
     """
-    for classes in counts:
+    for classes, multilabel in counts:
         try:
-            losses.build(spec).to("meta")(*_inputs(classes, "meta"))
+            loss = losses.build(spec, multilabel=multilabel).to("meta")
+            loss(*_inputs(classes, multilabel, "meta"))
         except Exception as error:
             if ON_TWO_DEVICES.search(text := describe(error)):
                 return text
     return None
 
 
-def _inputs(classes: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+def _inputs(classes: int, multilabel: bool, device: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Return logits and a target of so many classes."""
-    channels = models.outputs(classes)
+    channels = models.outputs(classes, multilabel)
     pixels = torch.linspace(-1, 1, 2 * channels * 16 * 16).sin().to(device)
-    target = to_target(torch.arange(2 * 16 * 16).reshape(2, 16, 16) % (classes + 1), classes)
+    numbers = torch.arange(2 * 16 * 16).reshape(2, 16, 16)
+    masks = numbers % (classes + 1)
+    if multilabel:
+        masks = numbers[..., None] % torch.arange(2, classes + 2) == 0
+    target = to_target(masks, classes)
     return pixels.reshape(2, channels, 16, 16).requires_grad_(), target.to(device)
 
 
-def check_loss(name: str, spec: dict[str, Any], classes: int, device: str = "cpu") -> None:
+def check_loss(
+    name: str,
+    spec: dict[str, Any],
+    classes: int,
+    multilabel: bool = False,
+    *,
+    device: str = "cpu",
+) -> None:
     """Call a loss on logits and a target of so many classes; ConfigError if that fails."""
     setting = f"losses.{name}"
-    logits, target = _inputs(classes, device)
+    logits, target = _inputs(classes, multilabel, device)
     try:
-        value = losses.build(spec).to(device)(logits, target)
+        value = losses.build(spec, multilabel=multilabel).to(device)(logits, target)
         if not isinstance(value, torch.Tensor) or value.dim() or not torch.isfinite(value):
             raise ValueError(
                 f"{spec} returned {_words(value)}; allowed: a scalar tensor, one finite number"

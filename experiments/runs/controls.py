@@ -30,14 +30,20 @@ def run(study: Study) -> None:
 
 
 def predictions(
-    rng: np.random.Generator, masks: Bool[np.ndarray, "n k h w"]
+    rng: np.random.Generator, masks: Bool[np.ndarray, "n k h w"], multilabel: bool = False
 ) -> dict[str, Float[np.ndarray, "n k h w"]]:
-    """Return the probabilities of each control, for true masks of k classes."""
-    ends = masks.mean((2, 3), keepdims=True).cumsum(1)
-    uniform = rng.random(masks[:, :1].shape)
+    """Return the probabilities of each control, for true masks of k classes.
+
+    multilabel: the classes may overlap; their random masks are then drawn apart.
+    """
+    shares = masks.mean((2, 3), keepdims=True)
+    if multilabel:
+        random = rng.random(masks.shape) < shares
+    else:
+        random = np.diff(rng.random(masks[:, :1].shape) < shares.cumsum(1), axis=1, prepend=False)
     return {
         "all background": np.zeros(masks.shape),
-        "random mask": np.diff(uniform < ends, axis=1, prepend=False).astype(float),
+        "random mask": random.astype(float),
         "true mask": masks.astype(float),
     }
 
@@ -55,13 +61,14 @@ def control(study: Study) -> pd.DataFrame:
 
 
 def _rows(study: Study, dataset: str, stress: str, seed: int) -> list[dict[str, Any]]:
-    test = truths(prepared.read_cell(study.data_folder(dataset, stress, seed)))
+    cell = prepared.read_cell(study.data_folder(dataset, stress, seed))
+    test, multilabel = truths(cell), cell.multilabel
     masks = np.stack([[truth.mask for truth in of_class] for of_class in test.values()], axis=1)
     rng = np.random.default_rng(stable_seed("controls", dataset, stress, seed))
     key = {"dataset": dataset, "stress": stress, "seed": seed, "status": "ok"}
     key |= study.settings[0].labels
     return [
         key | {"loss": name} | row
-        for name, prob in predictions(rng, masks).items()
-        for row in evaluate.count(prob, test)
+        for name, prob in predictions(rng, masks, multilabel).items()
+        for row in evaluate.count(prob, test, multilabel=multilabel)
     ]

@@ -133,7 +133,7 @@ def kinds_of(runs: Sequence[RunSpec], sizes: Mapping[str, Sizes]) -> list[list[R
     kinds: dict[str, list[RunSpec]] = {}
     for run in runs:
         own, fields = sizes[run.dataset], run.training.model_dump(exclude=UNTIMED)
-        size = own.channels, own.classes, own.pixels(run.stress)
+        size = own.channels, own.classes, own.layers, own.pixels(run.stress)
         kind = json.dumps([size, fields], sort_keys=True, default=str)
         kinds.setdefault(kind, []).append(run)
     return list(kinds.values())
@@ -163,15 +163,17 @@ def measure(sizes: Sizes, run: RunSpec, device: str, budget: float) -> Pace:
     scenes = [controlled.scene(rng, side, CONTROLLED_FRACTION, "large") for _ in range(COUNTED)]
     images, masks = map(np.stack, zip(*scenes, strict=True))
     images = images[..., None].repeat(channels, -1)
-    cell = SimpleNamespace(images=images, masks=masks, ignored=None, channels=channels)
-    cell.classes = sizes.dataset.class_names
+    multilabel = sizes.dataset.multilabel
+    target = masks[..., None].repeat(sizes.classes, -1) if multilabel else masks
+    cell = SimpleNamespace(images=images, masks=target, ignored=None, channels=channels)
+    cell.classes, cell.multilabel = sizes.dataset.class_names, multilabel
     fields = {"steps": 10**6, "learning_rate": 1e-6, "encoder_weights": None}
     training = run.training.model_copy(update=fields)
     run = replace(run, training=training, loss_spec={"use": "cross_entropy"})
     devices.set_process(device, training.precision)
     now = _now_on_gpu if device == "cuda" else time.process_time
     step = _seconds_of_step(cell, run, device, budget, now)
-    model = models.build(training, channels, sizes.classes)
+    model = models.build(training, channels, sizes.classes, multilabel)
     model = model.to(device, memory_format=torch.channels_last)
     many = np.resize(images, (PREDICTED, *images.shape[1:]))
     seconds = _seconds(now, predict, model, many, device)

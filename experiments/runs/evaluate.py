@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Integer, Shaped
 
-from experiments.runs.overlap import dice_by_class, most_probable, pooled_dice
+from experiments.runs.overlap import at_half, dice_by_class, pooled_dice, regions
 from experiments.runs.predictions import THRESHOLDS, Predictions
 from experiments.runs.truth import Truth, truths
 
@@ -41,7 +41,7 @@ def evaluate(predictions: Predictions, cell: Cell) -> Evaluation:
     return Evaluation(
         threshold,
         val_dice,
-        count(predictions.test, test, threshold),
+        count(predictions.test, test, threshold, multilabel=cell.multilabel),
         calibration(predictions.test, test),
         None if cell.clean is None else _noise(predictions.train, cell),
     )
@@ -59,21 +59,22 @@ def _noise(prob: Float[np.ndarray, "n k h w"], cell: Cell) -> dict[str, dict[str
 
 
 def tune(
-    prob: Float[np.ndarray, "n k h w"], masks: Integer[np.ndarray, "n h w"], classes: list[str]
+    prob: Float[np.ndarray, "n k h w"], masks: Integer[np.ndarray, "n h w *k"], classes: list[str]
 ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     """Return (thresholds, scores) per class: the threshold with the best pooled Dice, and Dice.
 
-    masks: class numbers, 0 for background. Each class is tuned alone, against the rest. Scores
-    are those of the most probable class ("0.5") and of the threshold ("tuned"). Of equally good
-    thresholds, the one nearest to 0.5 is chosen.
+    masks: class numbers, 0 for background, or a mask of each class that may overlap others. Each
+    class is tuned alone, against the rest. Scores are those of `at_half` ("0.5") and of the
+    threshold ("tuned"). Of equally good thresholds, the one nearest to 0.5 is chosen.
     """
     thresholds, scores = {}, {}
-    at_half = dice_by_class(most_probable(prob), masks)
+    untuned = dice_by_class(at_half(prob, multilabel=masks.ndim == 4), masks)
+    true = regions(masks, len(classes))
     for k, name in enumerate(classes):
-        dice = pooled_dice(prob[:, k], masks == k + 1, THRESHOLDS)
+        dice = pooled_dice(prob[:, k], true[:, k], THRESHOLDS)
         best = THRESHOLDS[dice >= dice.max() - 1e-12]
         thresholds[name] = float(best[np.abs(best - 0.5).argmin()])
-        scores[name] = {"0.5": at_half[k], "tuned": float(dice.max())}
+        scores[name] = {"0.5": untuned[k], "tuned": float(dice.max())}
     return thresholds, scores
 
 
@@ -81,13 +82,15 @@ def count(
     prob: Float[np.ndarray, "n k h w"],
     truths: dict[str, list[Truth]],
     tuned: dict[str, float] | None = None,
+    *,
+    multilabel: bool = False,
 ) -> list[dict[str, str | int | float]]:
     """Return rows of ``counts.csv``, one per threshold, class and image.
 
     truths: for each of the k classes, those of the n images. tuned: class -> threshold; without
-    it, the rows are at 0.5 only.
+    it, the rows are at 0.5 only. multilabel: the classes may overlap.
     """
-    predictions = {"0.5": most_probable(prob)}
+    predictions = {"0.5": at_half(prob, multilabel)}
     if tuned:
         thresholds = np.array([tuned[name] for name in truths], prob.dtype)
         predictions["tuned"] = prob > thresholds[:, None, None]

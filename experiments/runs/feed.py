@@ -80,7 +80,7 @@ def _free(device: str) -> float:
 
 
 def _tensors(parts: list[Tensor | None], classes: int) -> Tensors:
-    """Return a batch from its parts as stored: images, class numbers, ignored pixels, maps."""
+    """Return a batch from its parts as stored: images, masks, ignored pixels, maps."""
     images, masks, ignored, maps = parts
     return Tensors(
         normalize(images),
@@ -178,22 +178,18 @@ class DeviceFeed(Feed):
         device: str,
         start: int = 0,
     ) -> None:
-        self.classes, self.side = len(cell.classes), cell.images.shape[1]
+        self.classes, side = len(cell.classes), cell.images.shape[1]
         self.parts = [
-            None if part is None else self._pixels(part, device)
+            None if part is None else torch.from_numpy(np.ascontiguousarray(part)).to(device)
             for part in (cell.images, cell.masks, cell.ignored, maps)
         ]
         picked, elements = zip(*choices(len(cell.images), run), strict=True)
         self.picked = torch.from_numpy(np.stack(picked)).to(device)
         self.elements = torch.from_numpy(np.stack(elements)).to(device)
-        square = np.arange(self.side**2).reshape(1, self.side, self.side)
+        square = np.arange(side**2).reshape(1, side, side)
         turns = np.stack([symmetric(square, element)[0].ravel() for element in range(8)])
         self.turns = torch.from_numpy(turns).to(device)
         self.step, self._next = torch.full((1,), start, device=device), start
-
-    def _pixels(self, part: np.ndarray, device: str) -> Shaped[Tensor, "n l k"]:
-        tensor = torch.from_numpy(np.ascontiguousarray(part)).to(device)
-        return tensor.reshape(len(tensor), self.side**2, -1)
 
     def stage(self) -> None:
         """Count the step."""
@@ -204,18 +200,14 @@ class DeviceFeed(Feed):
         """Return the batch of this step."""
         numbers = self.picked.index_select(0, self.step)[0]
         places = self.turns.index_select(0, self.elements.index_select(0, self.step)[0])
-        images, masks, ignored, maps = (
-            None if part is None else self._cut(part, numbers, places) for part in self.parts
-        )
-        layers = (None if part is None else part[..., 0] for part in (masks, ignored))
-        return _tensors([images, *layers, maps], self.classes)
+        parts = [None if part is None else _cut(part, numbers, places) for part in self.parts]
+        return _tensors(parts, self.classes)
 
-    def _cut(
-        self,
-        part: Shaped[Tensor, "all l k"],
-        numbers: Int[Tensor, " n"],
-        places: Int[Tensor, "n l"],
-    ) -> Shaped[Tensor, "n h w k"]:
-        picked = part.index_select(0, numbers)
-        places = places[..., None].expand(-1, -1, part.shape[2])
-        return picked.gather(1, places).view(len(numbers), self.side, self.side, -1)
+
+def _cut(
+    part: Shaped[Tensor, "all h w *k"], numbers: Int[Tensor, " n"], places: Int[Tensor, "n l"]
+) -> Shaped[Tensor, "n h w *k"]:
+    """Return the picked images of a part, with the pixel at `places` at each place."""
+    picked = part.index_select(0, numbers)
+    pixels = picked.view(*places.shape, -1)
+    return pixels.gather(1, places[..., None].expand_as(pixels)).view(picked.shape)

@@ -12,6 +12,7 @@ import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from torch import nn
 from experiments.runs.batches import Cell, to_tensor
 from experiments.runs.checkpoint import Checkpoint
 from experiments.runs.lane import CudaGraphs, Lane, NotRecorded
-from experiments.runs.overlap import dice_by_class, most_probable
+from experiments.runs.overlap import at_half, dice_by_class
 
 if TYPE_CHECKING:
     from experiments.plan.runs import RunSpec
@@ -133,7 +134,8 @@ def _fit(
 
 
 def _validation(model: nn.Module, cell: Cell, device: str) -> dict[str, float]:
-    predicted = most_probable(predict(model, cell.val_images, device, cell.val_ignored))
+    prob = predict(model, cell.val_images, device, cell.val_ignored, multilabel=cell.multilabel)
+    predicted = at_half(prob, cell.multilabel)
     return {
         "val_dice": float(np.mean(dice_by_class(predicted, cell.val_masks))),
         "val_fraction": float(predicted.any(1).mean()),
@@ -147,17 +149,20 @@ def predict(
     device: str,
     ignored: UInt8[np.ndarray, "n h w"] | None = None,
     batch: int = 32,
+    *,
+    multilabel: bool = False,
 ) -> Float[np.ndarray, "n k h w"]:
     """Return the probabilities of the classes, float32, without background.
 
-    ignored: 1 where the probabilities are set to 0.
+    ignored: 1 where the probabilities are set to 0. multilabel: each channel is a sigmoid; else
+    several channels are a softmax, background first.
     """
     model.eval()
     parts = []
     for i in range(0, len(images), batch):
         logits = model(to_tensor(images[i : i + batch], device)).float()
-        several = logits.shape[1] > 1
-        parts.append((logits.softmax(1)[:, 1:] if several else logits.sigmoid()).cpu())
+        exclusive = logits.shape[1] > 1 and not multilabel
+        parts.append((logits.softmax(1)[:, 1:] if exclusive else logits.sigmoid()).cpu())
     model.train()
     prob = torch.cat(parts).numpy()
     return prob if ignored is None else np.where(ignored[:, None], np.float32(0), prob)
@@ -165,10 +170,11 @@ def predict(
 
 def predict_splits(model: nn.Module, cell: Cell, device: str) -> dict[str, np.ndarray | None]:
     """Return the probabilities of the splits; of "train" only if the cell has clean labels."""
+    of = partial(predict, model, device=device, multilabel=cell.multilabel)
     return {
-        "val": predict(model, cell.val_images, device, cell.val_ignored),
-        "test": predict(model, cell.test_images, device),
-        "train": None if cell.clean is None else predict(model, cell.images, device),
+        "val": of(cell.val_images, ignored=cell.val_ignored),
+        "test": of(cell.test_images),
+        "train": None if cell.clean is None else of(cell.images),
     }
 
 

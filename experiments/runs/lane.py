@@ -72,9 +72,9 @@ class Lane:
     def __init__(self, cell: Cell, run: RunSpec, device: str, record: Record | None = None) -> None:
         training, self.run, self.device = run.training, run, device
         torch.manual_seed(stable_seed("weights", *run.cell))
-        model = models.build(training, cell.channels, len(cell.classes))
+        model = models.build(training, cell.channels, len(cell.classes), cell.multilabel)
         self.model = model.to(device, memory_format=torch.channels_last).train()
-        self.loss_fn = losses.build(run.loss_spec).to(device)
+        self.loss_fn = losses.build(run.loss_spec, multilabel=cell.multilabel).to(device)
         self.optimizer = optimizers.build(
             training, self.model.parameters(), recorded=record is not None
         )
@@ -83,7 +83,8 @@ class Lane:
         self.curve: list[dict[str, float]] = []
         self.recent: list[float] = []
         self.nondeterministic: set[str] = set()
-        if cell.masks.max() > len(cell.classes):  # checked once, not at every step
+        highest = 1 if cell.multilabel else len(cell.classes)
+        if cell.masks.max() > highest:  # checked once, not at every step
             raise ValueError(f"masks have class {cell.masks.max()} of {len(cell.classes)}")
         self._maps, self._cell = _maps(self.loss_fn, cell, run), cell
         self._record = record
@@ -270,6 +271,7 @@ def _maps(loss_fn: nn.Module, cell: Cell, run: RunSpec) -> np.ndarray | None:
     if not hasattr(loss_fn, "maps") or isinstance(run.training.augment, list):
         return None
     classes = len(cell.classes)
-    channels = [models.outputs(classes)] if classes > 1 else []
-    maps = loss_fn.maps(to_target(torch.from_numpy(np.asarray(cell.masks)), classes), *channels)
+    target = to_target(torch.from_numpy(np.asarray(cell.masks)), classes)
+    channels = [] if target.dim() == 4 else [models.outputs(classes)]  # of class numbers
+    maps = loss_fn.maps(target, *channels)
     return maps.permute(0, 2, 3, 1).numpy()

@@ -14,19 +14,23 @@ if TYPE_CHECKING:
     from experiments.plan.config import Training
 
 
-def outputs(classes: int) -> int:
-    """Return the channels of a model: 1 (sigmoid) for one class, else background and classes.
+def outputs(classes: int, multilabel: bool = False) -> int:
+    """Return the channels of a model: a softmax over background and classes, or sigmoids.
 
-    >>> outputs(1), outputs(2)
-    (1, 3)
+    One class is one sigmoid. With `multilabel`, so is each of several.
+
+    >>> outputs(1), outputs(2), outputs(2, multilabel=True)
+    (1, 3, 2)
     """
-    return 1 if classes == 1 else classes + 1
+    return classes if classes == 1 or multilabel else classes + 1
 
 
-def build(training: Training, channels: int, classes: int = 1) -> nn.Module:
+def build(
+    training: Training, channels: int, classes: int = 1, multilabel: bool = False
+) -> nn.Module:
     """Return the model of a study's training settings; ConfigError names the unknown value.
 
-    channels: of an image. classes: foreground classes.
+    channels: of an image. classes: foreground classes. multilabel: they may overlap.
     """
     names = {name for name, model in vars(smp).items() if isinstance(model, type)}
     if training.architecture not in names:
@@ -39,7 +43,7 @@ def build(training: Training, channels: int, classes: int = 1) -> nn.Module:
             training.encoder,
             encoder_weights=training.encoder_weights,
             in_channels=channels,
-            classes=outputs(classes),
+            classes=outputs(classes, multilabel),
             **training.model_options,
         )
     except (KeyError, RuntimeError, TypeError, ValueError) as error:

@@ -20,6 +20,32 @@ def most_probable(prob: Float[np.ndarray, "n k h w"]) -> Bool[np.ndarray, "n k h
     return np.stack([best == k for k in range(1, prob.shape[1] + 1)], axis=1)
 
 
+def at_half(prob: Float[np.ndarray, "n k h w"], multilabel: bool) -> Bool[np.ndarray, "n k h w"]:
+    """Return, for each class, the pixels that are predicted without a tuned threshold.
+
+    These are the pixels above 0.5 of classes that may overlap (`multilabel`), else those of which
+    the class is the most probable.
+
+    >>> prob = np.array([0.9, 0.6]).reshape(1, 2, 1, 1)
+    >>> at_half(prob, True).ravel().tolist(), at_half(prob, False).ravel().tolist()
+    ([True, True], [True, False])
+    """
+    return prob > 0.5 if multilabel else most_probable(prob)
+
+
+def regions(masks: Integer[np.ndarray, "n h w *k"], classes: int) -> Bool[np.ndarray, "n k h w"]:
+    """Return the pixels of each class.
+
+    masks: class numbers (n, h, w), 0 for background, or a mask of each class, (n, h, w, k).
+
+    >>> regions(np.array([[[0, 1, 2]]]), 2).tolist()
+    [[[[False, True, False]], [[False, False, True]]]]
+    """
+    if masks.ndim == 4:
+        return masks.transpose(0, 3, 1, 2) > 0
+    return masks[:, None] == np.arange(1, classes + 1)[:, None, None]
+
+
 def pooled_dice(
     prob: Float[np.ndarray, "*pixels"],
     masks: Shaped[np.ndarray, "*pixels"],
@@ -44,13 +70,11 @@ def pooled_dice(
 
 
 def dice_by_class(
-    predicted: Bool[np.ndarray, "n k h w"], masks: Integer[np.ndarray, "n h w"]
+    predicted: Bool[np.ndarray, "n k h w"], masks: Integer[np.ndarray, "n h w *k"]
 ) -> list[float]:
-    """Return the pooled Dice score of each class.
-
-    masks: class numbers, 0 for background.
-    """
+    """Return the pooled Dice score of each class; masks: as `regions` takes them."""
+    true = regions(masks, predicted.shape[1])
     return [
-        float(pooled_dice(of_class, masks == k, np.array([0.5]))[0])
-        for k, of_class in enumerate(predicted.swapaxes(0, 1), 1)
+        float(pooled_dice(*pair, np.array([0.5]))[0])
+        for pair in zip(predicted.swapaxes(0, 1), true.swapaxes(0, 1), strict=True)
     ]

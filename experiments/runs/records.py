@@ -33,9 +33,9 @@ HIT = 0.5
 
 COUNTS = {
     "image": "stem of the test image",
-    "class": "class counted as foreground in this row; all other classes are background",
-    "threshold": "0.5 (of several classes: the most probable one), or tuned: chosen for each "
-    "class alone on the validation images",
+    "class": "class counted as foreground in this row; all other pixels are background",
+    "threshold": "0.5 (of several classes that cannot overlap: the most probable one), or tuned: "
+    "chosen for each class alone on the validation images",
     "tp": "pixels: true foreground, predicted foreground",
     "fp": "pixels: true background, predicted foreground",
     "fn": "pixels: true foreground, predicted background",

@@ -46,12 +46,16 @@ class Pace:
 
 
 class Sizes:
-    """A dataset of a study: its numbers of images, channels and classes, and their costs."""
+    """A dataset of a study: its numbers of images, channels and classes, and their costs.
+
+    layers: masks of an image in a batch.
+    """
 
     def __init__(self, study: Study, dataset: Dataset) -> None:
         self.study, self.dataset = study, dataset
         self.splits = dataset.train, dataset.val, dataset.test
         self.classes = len(dataset.class_names)
+        self.layers = self.classes if dataset.multilabel else 1
         self.largest = max(map(self.pixels, study.stresses(dataset.name).values()))
 
     def pixels(self, stress: Stress) -> int:
@@ -90,7 +94,7 @@ class Sizes:
 
     def data(self) -> float:
         """Return the bytes on disk of all stressed images, and of the figures."""
-        fixed = 1 + self.dataset.has_instances + (self.classes > 1)
+        fixed = 1 + self.dataset.has_instances + (self.classes > 1) * self.layers
         total = 0.0
         for stress in self.study.stresses(self.dataset.name).values():
             ignored = self.dataset.ignore is not None or "left_out" in stress
@@ -104,14 +108,15 @@ class Sizes:
 
     def gpu(self, pace: Pace) -> int:
         """Return the bytes of a run on a GPU: its tensors and the training images with labels."""
-        return pace.gpu + self.dataset.train * self.largest * (self.channels + 2)
+        return pace.gpu + self.dataset.train * self.largest * (self.channels + self.layers + 1)
 
     def memory(self) -> int:
         """Return the bytes of two decoded cells, and of the predictions while they are counted."""
         train, val, test = self.splits
         images = sum(min(n * self.largest * self.channels, LARGE) for n in self.splits)
-        labels = self.largest * (3 * train + val + TRUTH * test * self.classes)
-        return 2 * (images + labels) + COUNTING * self.largest * self.classes * sum(self.splits)
+        labels = self.layers * (train + val) + 2 * train + TRUTH * test * self.classes
+        counted = COUNTING * self.classes * sum(self.splits)
+        return 2 * images + self.largest * (2 * labels + counted)
 
 
 def used(folder: str | Path) -> int:

@@ -26,7 +26,7 @@ COLUMNS = {
     "seed": "seed of images, label noise, weights and order",
     "status": "ok; diverged (loss or weights not finite); failed (reason in run.json)",
     "threshold_value": "threshold of the row's counts; empty for the most probable of several "
-    "classes",
+    "classes that cannot overlap",
     "val_dice": "pooled Dice score of the class on the validation images at that threshold",
     **COUNTS,
     **DISTANCES,
@@ -117,7 +117,7 @@ def _rows(folder: Path, run: RunSpec, record: dict[str, Any]) -> pd.DataFrame:
         return pd.DataFrame([key])
     counts = pd.read_csv(folder / COUNTS_FILE, dtype=NAMED)
     tuned, scores = record["threshold"], record["val_dice"]
-    at_half = 0.5 if len(tuned) == 1 else np.nan
+    at_half = 0.5 if len(tuned) == 1 or run.data["multilabel"] else np.nan
     pairs = list(zip(counts["class"], counts["threshold"], strict=True))
     return counts.assign(
         **key,

@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from experiments.data import objects
 from experiments.data.prepared import Prepared
+from experiments.runs.overlap import regions
 from experiments.runs.records import BAND, HIT, SIZE_BINS, TOLERANCE
 
 
@@ -84,13 +85,12 @@ class Surface:
 
 def truths(data: Prepared) -> dict[str, list[Truth]]:
     """Return, for each class, the truths of the test images of a stressed folder."""
-    return {
-        name: [
-            Truth(stem, data.target(stem) == k, data.ignored(stem), data.instances(stem))
-            for stem in data.split["test"]
-        ]
-        for k, name in enumerate(data.classes, 1)
-    }
+    found: dict[str, list[Truth]] = {name: [] for name in data.classes}
+    for stem in data.split["test"]:
+        (masks,) = regions(data.target(stem)[None], len(found))
+        for of_class, mask in zip(found.values(), masks, strict=True):
+            of_class.append(Truth(stem, mask, data.ignored(stem), data.instances(stem)))
+    return found
 
 
 def confusion(

@@ -12,6 +12,7 @@ from tests.runs.conftest import prepared_study
 TRANSFORMS = [{"HorizontalFlip": {}}, {"RandomRotate90": {}}]
 KINDS = {
     "several classes": {"classes": {"left": [4], "right": [9]}},
+    "classes that overlap": {"classes": {"any": [4, 9], "right": [9]}, "multilabel": True},
     "one class, ignored pixels": {"classes": {"left": [4]}, "ignore": 9},
 }
 
@@ -31,7 +32,11 @@ def cell(request, tiny, in_tmp):
         (run,) = study.runs
         found = Cell(study.workspace.data_folder(*run.cell))
         assert (found.ignored is None) == ("ignore" not in request.param)
-        assert len(np.unique(found.masks)) == 1 + len(request.param["classes"])
+        if found.multilabel:
+            assert (found.masks.min((0, 1, 2)) == 0).all()
+            assert (found.masks.sum((0, 1, 2)) > 0).all()
+        else:
+            assert len(np.unique(found.masks)) == 1 + len(request.param["classes"])
         return found, run
 
     return make
@@ -39,7 +44,7 @@ def cell(request, tiny, in_tmp):
 
 def maps_of(cell):
     """Maps that differ at all pixels of all images."""
-    shape = (*cell.masks.shape, 2)
+    shape = (*cell.images.shape[:3], 2)
     return np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
 
 

@@ -26,7 +26,7 @@ def test_a_run_whose_last_step_has_no_finite_gradient_has_diverged(short, in_tmp
         return (logits - logits.detach()).abs().sqrt().sum()  # 0, and no slope there
 
     loss.to = lambda device: loss
-    monkeypatch.setattr(lane.losses, "build", lambda spec: loss)
+    monkeypatch.setattr(lane.losses, "build", lambda spec, multilabel: loss)
     monkeypatch.setattr(provenance, "code", lambda spec: {"train": "none", "evaluate": "none"})
     record = train(study.workspace, study.runs[0])
     assert (record["status"], record["step"]) == ("diverged", 1)
