@@ -234,9 +234,7 @@ def test_fault_10_an_archive_bomb_is_refused(tmp_path, monkeypatch, members, wor
         unpack(tmp_path / "a.zip", tmp_path / "out")
 
 
-def test_fault_11_images_without_masks_and_masks_without_images_are_listed(
-    tiny, tmp_path, caplog
-):
+def test_fault_11_images_without_masks_and_masks_without_images_are_listed(tiny, tmp_path, caplog):
     folder = folder_of(tmp_path / "own")
     tiny["datasets"] = {"own": {"folder": str(folder)}}
     lost = folder / "masks" / "3.png"
@@ -246,7 +244,7 @@ def test_fault_11_images_without_masks_and_masks_without_images_are_listed(
     (folder / "images" / "4.png").unlink()
     caplog.set_level("INFO", "dicebench")
     prepared.read(folder)
-    assert "1 files are not used: masks/4.png" in caplog.text
+    assert "1 file(s) not used: masks/4.png" in caplog.text
 
 
 def test_fault_12_an_image_and_a_mask_of_different_sizes_are_named(tmp_path):

@@ -274,7 +274,7 @@ def _levels(values: Mapping[Path, set[int]]) -> tuple[int, int]:
     own = sorted(values[path])
     advice = ""
     if len(own) > 2:
-        lossy = all(min(v, abs(255 - v)) <= LOSSY for v in own)
+        lossy = own[-1] >= 255 - LOSSY and all(min(v, abs(255 - v)) <= LOSSY for v in own)
         advice = (
             " (values near 0 and 255 come from JPEG: set a threshold and save as PNG)"
             if lossy

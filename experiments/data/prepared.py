@@ -147,7 +147,7 @@ def _log_unused(folder: Path, layers: Mapping[str, Layer]) -> None:
     present = [path for part in layers for path in sorted((folder / part).iterdir())]
     unused = [str(path.relative_to(folder)) for path in present if path not in used]
     if unused:
-        log.info("%s: %d files are not used: %s", folder, len(unused), few(unused))
+        log.info("%s: %d file(s) not used: %s", folder, len(unused), few(unused))
 
 
 def _splits(
