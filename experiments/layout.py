@@ -1,10 +1,11 @@
 """Names of folders and files: of a prepared dataset, of a study, of a run. Standard library only.
 
-A **prepared dataset** is a folder with ``images/STEM.png`` and ``masks/STEM.png`` (0 and 255) of
+A **prepared dataset** is a folder with ``images/STEM.png`` and ``masks/STEM.png`` (two values) of
 equal stems, further targets in ``masks_TARGET/``, class ids in ``labels/``, object ids in
-``instances/``, and ``dataset.json`` with splits and groups.
+``instances/``, and ``dataset.json`` with splits and groups. Endings may be any of `ENDINGS`.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from experiments.errors import ConfigError
@@ -13,6 +14,8 @@ from losses import nearest
 SPLITS = ("train", "val", "test")
 
 IMAGES, MASKS, DESCRIPTION = "images", "masks", "dataset.json"
+ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp")
+"""Endings of image files, in lower or upper case."""
 FETCHED = ".fetched.json"
 """File of a fetched dataset: its files as they were right after the download."""
 LABELS = "labels"
@@ -69,31 +72,61 @@ def layer_of(class_name: str) -> str:
     return f"{CLASS}{class_name}"
 
 
-def check_folder(folder: Path, masks: str, setting: str) -> None:
-    """Raise ConfigError if a folder is not a prepared dataset with a mask for each image.
+def few(words: Iterable[str], most: int = 5) -> str:
+    """Return the first words, and ``...`` for the others.
 
-    setting: the one that names the folder.
+    >>> few("abc", 2)
+    'a, b, ...'
+    """
+    words = list(words)
+    return ", ".join(words[:most] + ["..."] * (len(words) > most))
+
+
+def image_files(folder: Path) -> dict[str, Path]:
+    """Return stem -> path of the image files of a folder, sorted by stem.
+
+    Hidden files, files with other endings and folders are left out. ConfigError names two files of
+    one stem.
+    """
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.suffix.lower() not in ENDINGS or path.is_dir():
+            continue
+        if (other := files.setdefault(path.stem, path)) is not path:
+            raise ConfigError(
+                f"{folder}: {other.name} and {path.name} have the same name; allowed: one file "
+                "of a name without its ending"
+            )
+    return dict(sorted(files.items()))
+
+
+def check_folder(folder: Path, part: str, setting: str) -> None:
+    """Raise ConfigError if a folder is not a prepared dataset with a file in `part` for each image.
+
+    part: a folder of masks or ids. setting: the one that names the folder.
     """
     if not folder.is_dir():
         raise ConfigError(
             f"{setting}.folder: {str(folder)!r} is not allowed; allowed: an existing folder with "
             f"{IMAGES}/ and {MASKS}/"
         )
-    for part in (IMAGES, masks):
-        if not (folder / part).is_dir():
+    for name in (IMAGES, part):
+        if not (folder / name).is_dir():
             present = sorted(p.name for p in folder.iterdir() if p.is_dir())
             raise ConfigError(
-                f"{setting}: the folder {str(folder)!r} has no {part}/{nearest(part, present)}; "
+                f"{setting}: the folder {str(folder)!r} has no {name}/{nearest(name, present)}; "
                 f"it has: {', '.join(present) or 'no folders'}"
             )
-    images, labels = ({p.stem for p in (folder / part).glob("*.png")} for part in (IMAGES, masks))
+    images = image_files(folder / IMAGES)
     if not images:
-        raise ConfigError(f"{setting}: {str(folder / IMAGES)!r} holds no PNG image")
-    for present, other, part in ((images, labels, masks), (labels, images, IMAGES)):
-        missing = sorted(present - other)
-        if missing:
-            names = ", ".join(f"{part}/{stem}.png" for stem in missing[:5])
-            raise ConfigError(
-                f"{setting}: {len(missing)} file(s) missing in {str(folder)!r}: {names}"
-                f"{', ...' if len(missing) > 5 else ''}; every image needs a mask of equal name"
-            )
+        raise ConfigError(
+            f"{setting}: {str(folder / IMAGES)!r} holds no image; allowed: files that end with "
+            f"{', '.join(ENDINGS)}"
+        )
+    missing = sorted(images.keys() - image_files(folder / part))
+    if missing:
+        raise ConfigError(
+            f"{setting}: {len(missing)} file(s) missing in {str(folder)!r}: "
+            f"{few(f'{part}/{stem}.png' for stem in missing)}; every image needs a file of its "
+            f"name in {part}/"
+        )

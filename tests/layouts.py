@@ -19,6 +19,8 @@ from scipy.io import savemat
 
 from experiments import datasets
 from experiments.data import controlled
+from experiments.data.source import read_source
+from experiments.plan.study import Study
 
 SIDE = 24
 
@@ -64,6 +66,32 @@ def folder_of(path, n=10, colour=False, size=(40, 40)):
             (path / part).mkdir(exist_ok=True, parents=True)
             Image.fromarray(array).resize(size, 0).save(path / part / f"{i}.png")
     return path
+
+
+def rewrite(folder, change, ending=".png", **options):
+    """Replace each file of a folder by a changed image with this ending."""
+    for path in sorted(folder.iterdir()):
+        image = change(Image.open(path).copy())
+        path.unlink()
+        image.save(path.with_suffix(ending), **options)
+
+
+def array(change):
+    """A change of an image that works on its array."""
+    return lambda image: Image.fromarray(change(np.asarray(image)))
+
+
+def pixels(path):
+    return np.asarray(Image.open(path))
+
+
+def open_source(tiny, folder="own", levels=None, **settings):
+    """The images of a folder as a study with these settings and levels reads them."""
+    sizes = {"train": 4, "val": 2, "test": 2}
+    tiny["datasets"] = {"d": {"folder": str(folder), **sizes, **settings}}
+    tiny["experiments"] = {"e": {"levels": levels or {"x": {}}}}
+    study = Study(tiny)
+    return read_source(study, study.datasets["d"])
 
 
 def busi():

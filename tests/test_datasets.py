@@ -52,7 +52,7 @@ def test_every_dataset_conforms(name, server, tmp_path, monkeypatch, in_tmp, tin
         for p in folder.rglob("*.png")
     }
     for masks in about.masks:
-        data = prepared.read(folder, masks)
+        data = prepared.read(folder, masks, published=True)
         stems = [stem for split in SPLITS for stem in data.split[split]]
         assert len(stems) == len(set(stems))
         assert all(data.split.values())
@@ -157,14 +157,14 @@ def test_real_pieces_of_camvid_become_the_prepared_data(tmp_path):
             assert (
                 pixels(own / layer / f"{stem}.png") == pixels(shared / layer / f"{stem}.png")
             ).all()
-    assert prepared.read(own).split["val"] == ["0016E5_07959"]
+    assert prepared.read(own, published=True).split["val"] == ["0016E5_07959"]
     assert json.loads((own / "dataset.json").read_text())["groups"]["0001TP_008550"] == "0001TP"
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no real images next to the checkout")
 @pytest.mark.parametrize("name", ["camvid", "chase_db1", "sirst_v2", "vnc_em", "wbc"])
 def test_no_group_or_image_of_the_prepared_data_is_in_two_splits(name):
-    data = prepared.read(SHARED / "data" / name)
+    data = prepared.read(SHARED / "data" / name, published=True)
     side = {stem: split for split in SPLITS for stem in data.split[split]}
     groups = data.info["groups"] or {}
     for split, stems in (data.info["split"] or {}).items():
@@ -196,12 +196,13 @@ def test_groups_join_by_name_and_by_content(tmp_path):
     assert set(side) == set(contents)
 
 
-def test_a_list_loses_images_whose_group_is_in_another_list(tmp_path, caplog):
+def test_a_published_list_loses_images_whose_group_is_in_another_list(tmp_path, caplog):
     caplog.set_level("INFO", "dicebench")
     contents = {"a": 0, "b": 1, "c": 2, "friend": 3, "d": 4}
     own = {"train": ["b", "friend", "d"], "val": ["c"], "test": ["a"]}
     groups = {"friend": "ward", "c": "ward"}
-    split = prepared.read(folder_of(tmp_path, contents, split=own, groups=groups)).split
+    folder = folder_of(tmp_path, contents, split=own, groups=groups)
+    split = prepared.read(folder, published=True).split
     assert split == {"train": ["b", "d"], "val": ["c"], "test": ["a"]}
     assert "1 of 5 images are left out" in caplog.text
 

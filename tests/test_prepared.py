@@ -108,52 +108,6 @@ def test_a_large_image_is_no_warning_and_no_error(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("mode", "words"),
-    [
-        ("RGB", r"colour \(mode RGB\)"),
-        ("1", r"1 bit \(mode 1\)"),
-        ("P", r"palette \(mode P\)"),
-        ("I;16", r"grey, 16 bits \(mode I;16\)"),
-    ],
-)
-def test_a_mask_of_another_mode_is_named_with_its_mode(tmp_path, mode, words):
-    folder_of(tmp_path)
-    path = tmp_path / "masks" / "3.png"
-    mask = np.asarray(Image.open(path))
-    (
-        Image.fromarray(mask.astype(np.uint16))
-        if mode == "I;16"
-        else Image.open(path).convert(mode)
-    ).save(path)
-    with pytest.raises(
-        ValueError, match=rf"3\.png: the file is {words}; allowed: a mask of 0 and 255"
-    ):
-        prepared.read(tmp_path).mask("3")
-
-
-def test_ids_are_read_from_grey_files_only(tmp_path):
-    folder_of(tmp_path)
-    ids = np.zeros((40, 40), np.uint16)
-    ids[3, 3] = 300
-    for layer in ("labels", "instances"):
-        (tmp_path / layer).mkdir()
-        Image.fromarray(ids).save(tmp_path / layer / "0.png")
-        Image.fromarray(ids.astype(np.uint8)).convert("P").save(tmp_path / layer / "1.png")
-    data = prepared.read(tmp_path)
-    assert data.labels("0").max() == data.instances("0").max() == 300
-    for read in (data.labels, data.instances):
-        with pytest.raises(ValueError, match=r"1\.png: the file is palette.* ids, grey, 8 bits"):
-            read("1")
-
-
-def test_an_image_of_16_bits_is_refused(tmp_path):
-    folder_of(tmp_path)
-    Image.fromarray(np.full((40, 40), 4000, np.uint16)).save(tmp_path / "images" / "3.png")
-    with pytest.raises(ValueError, match=r"images/3\.png: the image is grey, 16 bits.*convert it"):
-        prepared.read(tmp_path)
-
-
-@pytest.mark.parametrize(
     ("text", "words"),
     [
         (b'{"split": {"train": ["0"', "cannot be read as JSON"),
@@ -174,6 +128,15 @@ def test_an_image_of_16_bits_is_refused(tmp_path):
         ),
         (b'{"split": {"test": ["1", "2", "1"]}}', r"split\.test: images that are listed twice: 1"),
         (b'{"groups": ["0"]}', r"groups: .* allowed: an object"),
+        (b'{"split": {"test": ["1"]}}', r"split\.train: a list of images is missing"),
+        (b'{"split": {"train": ["0"]}, "split": {}}', r"JSON: keys that occur twice: split"),
+        (b'\xef\xbb\xbf{"split": {}}', "cannot be read as JSON: Unexpected UTF-8 BOM"),
+        (b'{"split": {"train": ["0"], "valid": ["1"]}}', r"'valid' \(did you mean 'val'\?\)"),
+        (b'{"groups": {"0": null}}', r"groups: '0': None is not allowed; allowed: the name of a"),
+        (b'{"groups": {"0": ["a"], "1": "b"}}', r"groups: '0': \['a'\] is not allowed"),
+        (b'{"groups": {"a": ["0", "1"], "b": ["1"]}}', r"groups: '1' is in two groups: a and b"),
+        (b'{"groups": {"0": "a", "0.png": "b"}}', r"groups: '0' is in two groups: a and b"),
+        (b'{"groups": {"a": ["0", "x.png"]}}', r"groups: 1 unknown image\(s\): 'x\.png'"),
         (b'{"groups": {"nosuch": "a"}}', r"groups: 1 unknown image\(s\): 'nosuch'"),
     ],
 )

@@ -24,7 +24,7 @@ EDITS = {
     "size": ("experiments/runs/records.py", '"small": (0, 32)', '"small": (0, 999)'),
     "prediction": ("experiments/runs/fit.py", "device, cell.val_ignored)", "device)"),
     "seed": ("experiments/plan/seeds.py", "digest[:8]", "digest[8:16]"),
-    "mask": ("experiments/data/prepared.py", "mask // 255", "1 - mask // 255"),
+    "mask": ("experiments/data/layers.py", "== self.foreground", "!= self.foreground"),
     "overlap": ("losses/overlap.py", "2 * s.overlap", "3 * s.overlap"),
     "figure": ("analysis/figures/style.py", "WIDTH", "WIDTHS"),
     "score": ("analysis/scores/metrics.py", "def share", "def shares"),

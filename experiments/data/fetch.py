@@ -28,7 +28,7 @@ from experiments.data.writing import MANIFEST
 from experiments.datasets import About, File
 from experiments.errors import ConfigError
 from experiments.files import is_disk_error, named, write_whole
-from experiments.layout import DESCRIPTION, FETCHED
+from experiments.layout import DESCRIPTION, ENDINGS, FETCHED
 from experiments.locks import lock
 from experiments.plan.dataset import stats
 from losses import nearest
@@ -137,7 +137,8 @@ def _from_mirror(mirror: str, name: str, part: Path, root: Path) -> None:
         unpack(archive, part, top=name)
         _check_manifest(part / name)
         description = part / name / DESCRIPTION
-        if prepared.read(part / name) and not description.exists():
+        prepared.read(part / name, published=name in datasets.DATASETS)
+        if not description.exists():
             description.write_text("{}\n")
     except (ValueError, OSError) as error:
         if is_disk_error(error):
@@ -158,7 +159,11 @@ def _check_manifest(folder: Path) -> None:
         if not (entry := re.fullmatch("([0-9a-fA-F]{64}) [ *](.+)", line)):
             raise ValueError(f"{MANIFEST}: {line!r} is not allowed; allowed: SHA256  FILE")
         listed[entry[2]] = entry[1].lower()
-    present = {file.relative_to(folder).as_posix(): file for file in folder.glob("*/**/*.png")}
+    present = {
+        file.relative_to(folder).as_posix(): file
+        for file in folder.glob("*/**/*")
+        if file.suffix.lower() in ENDINGS
+    }
     for name in sorted(listed.keys() | present.keys()):
         if name not in present:
             raise ValueError(f"{name} is in {MANIFEST}, but not in the archive")
@@ -190,7 +195,7 @@ def _from_source(name: str, part: Path, root: Path) -> None:
     info = asdict(about) | {"name": name, "files": files}
     try:
         writing.convert(part / name, datasets.load(name).samples(part / "unpacked"), info)
-        prepared.read(part / name)
+        prepared.read(part / name, published=True)
     except ValueError as error:
         raise ValueError(f"dataset {name!r}: {error}") from error
 

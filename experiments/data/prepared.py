@@ -1,6 +1,6 @@
 """Read a prepared folder (its layout: `experiments.layout`), the only form of data in a study.
 
-Images are PNG files of 8 bits, grey or RGB. Masks hold 0 and 255. A folder without
+Images become 8 bits, grey or RGB, and masks 0 and 1 (`experiments.data.layers`). A folder without
 ``dataset.json``, or without splits in it, is split by a hash of its images' content
 (`experiments.data.splits`). Every error names the file.
 """
@@ -10,22 +10,32 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Integer, Shaped, UInt8, UInt16
-from PIL import Image
 
 from experiments.data.decoding import decode
-from experiments.data.splits import check_lists, join_groups, split_groups
+from experiments.data.layers import (
+    Ids,
+    Images,
+    Layer,
+    Masks,
+    open_ids,
+    open_images,
+    open_masks,
+    written,
+)
+from experiments.data.splits import check_lists, join_groups, refuse_parted, split_groups
 from experiments.files import sha256
 from experiments.layout import (
     CLEAN,
     DESCRIPTION,
     FOREGROUND,
+    IDS,
     IGNORED,
     IMAGES,
     INSTANCES,
@@ -33,25 +43,10 @@ from experiments.layout import (
     MASKS,
     SPLITS,
     check_folder,
+    few,
+    image_files,
     layer_of,
 )
-
-EXACT_MODES = ("L", "RGB", "I;16")
-"""Pillow modes that are read unchanged; all others are converted to RGB."""
-MODES = {
-    "1": "1 bit",
-    "L": "grey, 8 bits",
-    "I;16": "grey, 16 bits",
-    "I": "grey, 32 bits",
-    "F": "floating point",
-    "P": "palette",
-    "RGB": "colour",
-    "RGBA": "colour with transparency",
-    "LA": "grey with transparency",
-}
-"""Pillow mode -> words for it."""
-WIDE = ("I", "F")
-"""First letters of the modes with more than 8 bits."""
 
 log = logging.getLogger("dicebench")
 
@@ -60,35 +55,31 @@ log = logging.getLogger("dicebench")
 class Prepared:
     """A prepared folder: its path, the folder of its masks, its description and its splits.
 
-    info: content of ``dataset.json``. split: "train", "val", "test" -> stems.
+    info: content of ``dataset.json``. split: "train", "val", "test" -> stems. layers: folders that
+    `read` opened; all others are read as dicebench writes them.
     """
 
     folder: Path
     masks: str
     info: dict[str, Any]
     split: dict[str, list[str]]
+    layers: Mapping[str, Images | Masks | Ids] = field(default_factory=dict)
 
     def has(self, layer: str) -> bool:
         """Return whether the folder has a layer, such as CLEAN or IGNORED."""
         return (self.folder / layer).is_dir()
 
     def image(self, stem: str) -> UInt8[np.ndarray, "h w *c"]:
-        """Return an image: (h, w) if it is grey, else (h, w, 3); ValueError above 8 bits."""
-        return _image(self.folder / IMAGES / f"{stem}.png")
+        """Return an image: (h, w) if it is grey, else (h, w, 3)."""
+        return self._layer(IMAGES).read(stem)
 
     def mask(self, stem: str, layer: str | None = None) -> UInt8[np.ndarray, "h w"]:
         """Return a mask of 0 and 1 from `layer` (default: `masks`); ValueError on other values."""
-        path = self.folder / (layer or self.masks) / f"{stem}.png"
-        mask = _grey(path, ("L",), "a mask of 0 and 255")
-        if not np.isin(mask, (0, 255)).all():
-            raise ValueError(
-                f"{path}: mask values {np.unique(mask)[:8].tolist()}; allowed: 0 and 255"
-            )
-        return mask // 255
+        return self._layer(layer or self.masks).read(stem)
 
     def labels(self, stem: str) -> Integer[np.ndarray, "h w"]:
         """Return the class id of each pixel."""
-        return _grey(self.folder / LABELS / f"{stem}.png", ("L", "I;16"), "class ids")
+        return self._layer(LABELS).read(stem)
 
     @property
     def classes(self) -> list[str]:
@@ -121,38 +112,12 @@ class Prepared:
 
     def instances(self, stem: str) -> UInt16[np.ndarray, "h w"] | None:
         """Return object ids (0: no object); None if the dataset has no object ids."""
-        path = self.folder / INSTANCES / f"{stem}.png"
         if not self.has(INSTANCES):
             return None
-        return _grey(path, ("L", "I;16"), "object ids").astype(np.uint16)
+        return self._layer(INSTANCES).read(stem).astype(np.uint16)
 
-
-def _pixels(path: Path) -> np.ndarray:
-    image = decode(path)
-    return np.asarray(image if image.mode in EXACT_MODES else image.convert("RGB"))
-
-
-def _image(path: Path) -> UInt8[np.ndarray, "h w *c"]:
-    image = decode(path)
-    if image.mode.startswith(WIDE):
-        raise ValueError(
-            f"{path}: the image is {_words(image)}; allowed: 8 bits, grey or RGB (convert it: the "
-            "range of its values is not in the file)"
-        )
-    return np.asarray(image if image.mode in EXACT_MODES else image.convert("RGB"))
-
-
-def _grey(path: Path, modes: Sequence[str], content: str) -> Integer[np.ndarray, "h w"]:
-    """Return the values of a file of one channel; ValueError if it has another mode."""
-    image = decode(path)
-    if image.mode not in modes:
-        allowed = " or ".join(f"{MODES[mode]} (mode {mode})" for mode in modes)
-        raise ValueError(f"{path}: the file is {_words(image)}; allowed: {content}, {allowed}")
-    return np.asarray(image)
-
-
-def _words(image: Image.Image) -> str:
-    return f"{MODES.get(image.mode, 'an image')} (mode {image.mode})"
+    def _layer(self, name: str) -> Images | Masks | Ids:
+        return self.layers.get(name) or written(self.folder / name)
 
 
 def image_hash(image: UInt8[np.ndarray, "h w *c"]) -> str:
@@ -160,33 +125,58 @@ def image_hash(image: UInt8[np.ndarray, "h w *c"]) -> str:
     return sha256(image.tobytes())
 
 
-def read(folder: str | Path, masks: str = MASKS) -> Prepared:
-    """Check and open a prepared folder; `masks` is the folder of its masks.
+def read(
+    folder: str | Path, masks: str = MASKS, further: Iterable[str] = (), *, published: bool = False
+) -> Prepared:
+    """Check and open a prepared folder. Its files are decoded one at a time, and not kept.
 
-    ValueError names the first file that does not fit the layout. Each image is opened once.
+    masks: the folder of its masks. further: folders of more masks or ids to check and open.
+    published: the lists are those of a public dataset, see `_splits`. ValueError names the first
+    file that does not fit the layout.
     """
     folder = Path(folder)
-    check_folder(folder, masks, str(folder))
+    parts = list(dict.fromkeys([masks, *further]))
+    for part in parts:
+        check_folder(folder, part, str(folder))
     info = _description(folder) if (folder / DESCRIPTION).exists() else {}
-    contents = {}
-    for stem in sorted(path.stem for path in (folder / IMAGES).glob("*.png")):
-        image = _image(folder / IMAGES / f"{stem}.png")
-        mask = folder / masks / f"{stem}.png"
-        size, image_size = decode(mask, pixels=False).size, image.shape[1::-1]
-        if size != image_size:
-            raise ValueError(f"{mask}: the mask is {size} pixels, its image {image_size}")
-        contents[stem] = image_hash(image)
-    return Prepared(folder, masks, info, _splits(folder, info, contents))
+    images = open_images(folder / IMAGES, image_files(folder / IMAGES))
+    layers: dict[str, Images | Masks | Ids] = {IMAGES: images}
+    for part in parts:
+        opener = open_ids if part in IDS else open_masks
+        files = image_files(folder / part)
+        layers[part] = opener(folder / part, {stem: files[stem] for stem in images.files})
+        for stem, size in layers[part].sizes.items():
+            if size != images.sizes[stem]:
+                raise ValueError(
+                    f"{files[stem]}: the file is {size} pixels, its image {images.sizes[stem]}"
+                )
+    _log_unused(folder, layers)
+    return Prepared(folder, masks, info, _splits(folder, info, images, published), layers)
+
+
+def _log_unused(folder: Path, layers: Mapping[str, Layer]) -> None:
+    used = {path for layer in layers.values() for path in layer.files.values()}
+    present = [path for part in layers for path in sorted((folder / part).iterdir())]
+    unused = [str(path.relative_to(folder)) for path in present if path not in used]
+    if unused:
+        log.info("%s: %d file(s) not used: %s", folder, len(unused), few(unused))
 
 
 def _splits(
-    folder: Path, info: Mapping[str, Any], contents: Mapping[str, str]
+    folder: Path, info: Mapping[str, Any], images: Images, published: bool
 ) -> dict[str, list[str]]:
-    """Return the splits by a folder's description; ValueError names its file."""
-    path = folder / DESCRIPTION
+    """Return the splits by a folder's description; ValueError names its file.
+
+    Lists that part a group are refused. Published ones lose images: test wins over val over train.
+    """
+    path, contents = folder / DESCRIPTION, images.hashes
+    names = {file.name: stem for stem, file in images.files.items()}
     try:
-        lists, groups = check_lists(info.get("split"), info.get("groups"), contents)
-        split = split_groups(join_groups(contents, groups), lists)
+        lists, groups = check_lists(info.get("split"), info.get("groups"), contents, names)
+        joined = join_groups(contents, groups)
+        if not published:
+            refuse_parted(lists, joined)
+        split = split_groups(joined, lists)
     except ValueError as error:
         raise ValueError(f"{path if info else folder}: {error}") from None
     listed = {stem for stems in lists.values() for stem in stems}
@@ -198,6 +188,9 @@ def _splits(
             len(unused),
             len(listed),
         )
+    if listed and len(listed) < len(contents):
+        count = len(contents) - len(listed)
+        log.info("%s: %d of %d images are in no list", path, count, len(contents))
     return split
 
 
@@ -229,6 +222,11 @@ def measure(folder: str | Path) -> str:
     return hashed.hexdigest()
 
 
+def _pixels(path: Path) -> np.ndarray:
+    image = decode(path)
+    return np.asarray(image if image.mode in ("L", "RGB", "I;16") else image.convert("RGB"))
+
+
 def content_hash(classes: Iterable[str]) -> Any:
     """Return the hash of an empty stressed folder with these classes, to which layers are added."""
     return hashlib.sha256("/".join(classes).encode())
@@ -242,9 +240,19 @@ def add_layer(hashed: Any, name: str, array: Shaped[np.ndarray, "h w *c"]) -> No
 def _description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION
     try:
-        info = json.loads(path.read_text(encoding="utf-8"))
+        info = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:  # also for a text that is not UTF-8
         raise ValueError(f"{path}: cannot be read as JSON: {error}") from None
     if not isinstance(info, dict):
         raise ValueError(f"{path}: {str(info)[:40]!r} is not allowed; allowed: a JSON object")
     return info
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; ValueError if it has a key twice, of which JSON keeps the last."""
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        raise ValueError(f"keys that occur twice: {few(twice)}")
+    return entries

@@ -7,11 +7,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from experiments.data import prepared
-from experiments.data.prepared import Prepared, image_hash
-from experiments.layout import CLASS, IGNORED, INSTANCES, LABELS, MASKS, layer_of, masks_of
+from experiments.data.prepared import Prepared
+from experiments.datasets import DATASETS
+from experiments.errors import ConfigError
+from experiments.layout import (
+    CLASS,
+    IGNORED,
+    IMAGES,
+    INSTANCES,
+    LABELS,
+    MASKS,
+    few,
+    layer_of,
+    masks_of,
+)
 
 if TYPE_CHECKING:
     from experiments.plan.study import Dataset, Study
+
+KEPT = 2**30
+"""Bytes of decoded images and masks that a source keeps, at most."""
 
 Masks = dict[str, np.ndarray]
 """Folder -> mask of 0 and 1, or ids: MASKS, IGNORED, INSTANCES, LABELS, `layer_of` each class that
@@ -19,32 +34,52 @@ may overlap others, other observers' masks."""
 
 
 class Source:
-    """All images of a dataset, with their masks.
+    """The images of a dataset with their masks, decoded on demand.
 
     stems: split -> stems, ordered by content hash: file names often encode patient, video or
     stain. Grey images have three channels if the dataset has images in colour too.
     """
 
     def __init__(self, folder: Prepared, dataset: Dataset, observers: list[str]) -> None:
-        stems = [stem for split in folder.split.values() for stem in split]
-        self._samples = {s: _read_sample(folder, dataset, observers, s) for s in stems}
-        hashes = {s: image_hash(image) for s, (image, _) in self._samples.items()}
+        images = folder.layers[IMAGES]
+        self._place = folder, dataset, observers
         self.stems = {
-            split: sorted(stems, key=lambda stem: (hashes[stem], stem))
+            split: sorted(stems, key=lambda stem: (images.hashes[stem], stem))
             for split, stems in folder.split.items()
         }
-        self._grey = all(image.ndim == 2 for image, _ in self._samples.values())
+        stems = {stem for split in folder.split.values() for stem in split}
+        self._grey = stems <= {*images.grey}
+        self._kept: dict[str, tuple[np.ndarray, Masks]] = {}
+        self._latest: tuple[str, tuple[np.ndarray, Masks]] | tuple[None, None] = None, None
+        self._room = KEPT
 
     def read(self, stem: str) -> tuple[np.ndarray, Masks]:
-        """Return an image and its masks."""
-        image, masks = self._samples[stem]
+        """Return an image and its masks; the first ones are kept, up to `KEPT`, and the latest.
+
+        Each cell reads the images in the same order, in which a cache of many latest ones would
+        never hit.
+        """
+        if stem in self._kept:
+            return self._kept[stem]
+        if stem == self._latest[0]:
+            return self._latest[1]
+        image, masks = _read_sample(*self._place, stem)
         if image.ndim == 2 and not self._grey:
             image = np.repeat(image[..., None], 3, axis=2)
+        size = image.nbytes + sum(mask.nbytes for mask in masks.values())
+        if size <= self._room:
+            self._kept[stem] = image, masks
+            self._room -= size
+        else:
+            self._latest = stem, (image, masks)
         return image, masks
 
 
 def read_source(study: Study, dataset: Dataset) -> Source | None:
-    """Return all images of a dataset with the masks that the study uses; None for generated ones.
+    """Open the images of a dataset and the masks that the study uses; None for generated ones.
+
+    Every file is decoded once and checked. ValueError names the first one that does not fit;
+    ConfigError names class ids that no image has.
 
     MASKS: the foreground. IGNORED: ignored pixels. INSTANCES: object ids. LABELS: class index,
     from 1, if there are several classes; if they may overlap, a mask of each instead. Other
@@ -52,9 +87,31 @@ def read_source(study: Study, dataset: Dataset) -> Source | None:
     """
     if dataset.controlled:
         return None
-    folder = prepared.read(dataset.folder, dataset.masks)
     observers = study.observers(dataset.name)
+    folder = prepared.read(
+        dataset.folder,
+        dataset.masks,
+        dataset.parts(observers),
+        published=dataset.source in DATASETS,
+    )
+    _check_ids(folder, dataset)
     return Source(folder, dataset, observers)
+
+
+def _check_ids(folder: Prepared, dataset: Dataset) -> None:
+    """Raise ConfigError for class ids in the settings that no image has."""
+    if LABELS not in folder.layers:
+        return
+    present = folder.layers[LABELS].present
+    used = [("classes", one) for _, ids in dataset.classes if isinstance(ids, tuple) for one in ids]
+    used += [("ignore", dataset.ignore)] if dataset.ignore is not None else []
+    if problems := [
+        f"datasets.{dataset.name}.{setting}: no image has the class id {one}; allowed: "
+        f"{few(map(str, sorted(present)), 20)}"
+        for setting, one in used
+        if one not in present
+    ]:
+        raise ConfigError(problems)
 
 
 def _read_sample(

@@ -8,7 +8,7 @@ from typing import Any
 
 from scipy.cluster.hierarchy import DisjointSet
 
-from experiments.layout import SPLITS
+from experiments.layout import SPLITS, few
 from losses import nearest
 
 SHARES = {"test": 0.2, "val": 0.2}
@@ -16,13 +16,14 @@ SHARES = {"test": 0.2, "val": 0.2}
 
 
 def check_lists(
-    split: Any, groups: Any, contents: Mapping[str, str]
+    split: Any, groups: Any, contents: Mapping[str, str], names: Mapping[str, str] | None = None
 ) -> tuple[dict[str, list[str]], dict[str, str]]:
     """Return a dataset's own lists by split, and the group of each image, from its description.
 
-    contents: stem -> content hash. A key of `split` with a text is a note. ValueError for a list
-    that is no split, an image that does not exist, and an image in two lists, also under another
-    name.
+    contents: stem -> content hash. names: file name -> stem; both name an image. groups: image ->
+    group, or group -> list of images. A key of `split` with a text is a note. ValueError for a
+    list that is no split, an image that does not exist, an image of two groups, and an image in
+    two lists, also under another name.
 
     >>> check_lists({"train": ["a"], "test": ["b"]}, None, {"a": "07", "b": "07"})
     Traceback (most recent call last):
@@ -32,55 +33,87 @@ def check_lists(
     for name, value in (("split", split), ("groups", groups)):
         if not isinstance(value, dict):
             raise ValueError(f"{name}: {str(value)[:40]!r} is not allowed; allowed: an object")
+    known = {**(names or {}), **{stem: stem for stem in contents}}
     lists = {}
-    for name, stems in split.items():
-        if stems is None or (isinstance(stems, str) and name not in SPLITS):
+    for name, images in split.items():
+        if images is None or (isinstance(images, str) and name not in SPLITS):
             continue
         if name not in SPLITS:
             raise ValueError(
                 f"split: unknown list {name!r}{nearest(name, SPLITS)}; allowed: {', '.join(SPLITS)}"
             )
-        if not isinstance(stems, list):
-            raise ValueError(f"split.{name}: {stems!r} is not allowed; allowed: a list of images")
-        lists[name] = stems
-        _check_stems(f"split.{name}", stems, contents)
-    _check_stems("groups", groups, contents)
+        if not isinstance(images, list):
+            raise ValueError(f"split.{name}: {images!r} is not allowed; allowed: a list of images")
+        lists[name] = _stems(f"split.{name}", images, known)
     _refuse_copies(lists, contents)
-    return lists, groups
+    if any(lists.values()) and not lists.get("train"):
+        raise ValueError("split.train: a list of images is missing; val and test may be left out")
+    return lists, _groups(groups, known)
 
 
-def _check_stems(setting: str, stems: Iterable[Any], contents: Mapping[str, str]) -> None:
-    unknown = [stem for stem in stems if not isinstance(stem, str) or stem not in contents]
+def _stems(setting: str, images: Iterable[Any], known: Mapping[str, str]) -> list[str]:
+    """Return the stems of images that are given as stems or file names."""
+    images = list(images)
+    unknown = [image for image in images if not isinstance(image, str) or image not in known]
     if unknown:
         raise ValueError(
-            f"{setting}: {len(unknown)} unknown image(s): {_first(map(repr, unknown))}; allowed: "
-            "names of files in images/, without '.png'"
+            f"{setting}: {len(unknown)} unknown image(s): {few(map(repr, unknown))}; allowed: "
+            "names of files in images/, with or without their endings"
         )
+    return [known[image] for image in images]
+
+
+def _groups(groups: Mapping[str, Any], known: Mapping[str, str]) -> dict[str, str]:
+    """Return the group of each image that has one."""
+    if groups and all(isinstance(images, list) for images in groups.values()):
+        pairs = [(image, group) for group, images in groups.items() for image in images]
+    else:
+        pairs = list(groups.items())
+    stems = _stems("groups", [image for image, _ in pairs], known)
+    named: dict[str, str] = {}
+    for stem, (_, group) in zip(stems, pairs, strict=True):
+        if isinstance(group, bool) or not isinstance(group, str | int | float):
+            raise ValueError(
+                f"groups: {stem!r}: {group!r} is not allowed; allowed: the name of a group, or "
+                "for each group a list of its images"
+            )
+        if named.setdefault(stem, str(group)) != str(group):
+            raise ValueError(f"groups: {stem!r} is in two groups: {named[stem]} and {group}")
+    return named
 
 
 def _refuse_copies(lists: Mapping[str, Sequence[str]], contents: Mapping[str, str]) -> None:
     """Raise ValueError if lists share an image or copies of one, or if a list has one twice."""
-    first: dict[str, str] = {}
-    pairs = []
     for name, stems in lists.items():
         if len(set(stems)) < len(stems):
             twice = sorted({stem for stem in stems if stems.count(stem) > 1})
-            raise ValueError(f"split.{name}: images that are listed twice: {_first(twice)}")
-        for stem in stems:
-            entry = first.setdefault(contents[stem], f"{name}/{stem}")
-            if entry.partition("/")[0] != name:
-                pairs.append(f"{entry} and {name}/{stem}")
-    if pairs:
+            raise ValueError(f"split.{name}: images that are listed twice: {few(twice)}")
+    if pairs := _parted(lists, contents):
         raise ValueError(
-            f"split: the same image is in two lists: {_first(pairs)}; allowed: each image, with "
+            f"split: the same image is in two lists: {few(pairs)}; allowed: each image, with "
             "all of its copies, in one list"
         )
 
 
-def _first(words: Iterable[str]) -> str:
-    """Return the first five words."""
-    words = list(words)
-    return ", ".join(words[:5]) + (", ..." if len(words) > 5 else "")
+def refuse_parted(lists: Mapping[str, Sequence[str]], groups: Mapping[str, str]) -> None:
+    """Raise ValueError if two lists have images of one group; groups: stem -> group."""
+    if pairs := _parted(lists, groups):
+        raise ValueError(
+            f"split: images of one group are in two lists: {few(pairs)}; allowed: each group in "
+            "one list"
+        )
+
+
+def _parted(lists: Mapping[str, Sequence[str]], groups: Mapping[str, str]) -> list[str]:
+    """Return ``LIST/STEM and LIST/STEM`` for images of one group in two lists."""
+    first: dict[str, str] = {}
+    pairs = []
+    for name, stems in lists.items():
+        for stem in stems:
+            entry = first.setdefault(groups[stem], f"{name}/{stem}")
+            if entry.partition("/")[0] != name:
+                pairs.append(f"{entry} and {name}/{stem}")
+    return pairs
 
 
 def without_copies(

@@ -104,6 +104,16 @@ class Dataset:
                     f"allowed: {', '.join(allowed) or 'no target'}"
                 )
 
+    def parts(self, observers: list[str]) -> list[str]:
+        """Return the folders of masks and ids that stressed images are made from.
+
+        observers: targets whose masks are training labels in some stress.
+        """
+        parts = {*self.layers, *map(masks_of, observers)}
+        parts |= {LABELS} if self.ignore is not None else set()
+        parts |= {INSTANCES} if self.has_instances else set()
+        return sorted(parts)
+
     def input_files(self, observers: list[str]) -> list[Path]:
         """Return the files that stressed images are made from, as far as they are on disk.
 
@@ -111,10 +121,7 @@ class Dataset:
         """
         if self.controlled or not self.on_disk:
             return []
-        folders = {IMAGES, *self.layers, *map(masks_of, observers)}
-        folders |= {LABELS} if self.ignore is not None else set()
-        folders |= {INSTANCES} if self.has_instances else set()
-        root = Path(self.folder)
+        root, folders = Path(self.folder), [IMAGES, *self.parts(observers)]
         files = [p for part in folders for p in (root / part).rglob("*") if p.is_file()]
         return sorted([*files, *filter(Path.is_file, [root / DESCRIPTION])])
 
@@ -178,7 +185,9 @@ def resolve(name: str, settings: DatasetSettings | None, mirror: str | None) -> 
         return dataset
     if problems := list(_class_problems(dataset, setting)):
         raise ConfigError(problems)
-    if not dataset.folder:
+    if dataset.folder:
+        dataset = replace(dataset, folder=os.path.expanduser(dataset.folder))
+    else:
         folder, fetched = locate(dataset.source, mirror, setting)
         dataset = replace(dataset, folder=folder, fetched=fetched)
     _check(dataset, setting)
@@ -211,15 +220,16 @@ def _check(dataset: Dataset, setting: str) -> None:
             f"{setting}.target: {dataset.target!r} is not allowed; allowed: nothing next to "
             "'classes'"
         )
-    by_id = [f"{setting}.ignore"] if dataset.ignore is not None else []
+    ids_of = [(f"{setting}.ignore", LABELS)] if dataset.ignore is not None else []
+    ids_of += [(setting, INSTANCES)] if dataset.has_instances else []
     for _, ids in dataset.classes:
         if isinstance(ids, str):
             dataset.check_target(ids, f"{setting}.classes")
         else:
-            by_id.append(f"{setting}.classes")
+            ids_of.append((f"{setting}.classes", LABELS))
     if dataset.on_disk:
-        for one in by_id:
-            check_folder(Path(dataset.folder), LABELS, one)
+        for one, part in ids_of:
+            check_folder(Path(dataset.folder), part, one)
 
 
 def is_url(mirror: str | None) -> bool:
@@ -238,6 +248,7 @@ def locate(source: str, mirror: str | None, setting: str) -> tuple[str, bool]:
         return fetched
     present = []
     if mirror is not None:
+        mirror = os.path.expanduser(mirror)
         if not Path(mirror).is_dir():
             raise ConfigError(
                 f"mirror: {mirror!r} is not allowed; allowed: an existing folder of prepared "
