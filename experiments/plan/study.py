@@ -22,7 +22,7 @@ from experiments.plan.dataset import Dataset
 from experiments.plan.knobs import Stress
 from experiments.plan.labels import label_of
 from experiments.plan.levels import Experiment, Level
-from experiments.plan.losses import custom_modules
+from experiments.plan.losses import custom_modules, missing_references
 from experiments.plan.reading import read
 from experiments.plan.runs import Job, RunSpec, Workspace, cell_folder
 from experiments.plan.seeds import fingerprint
@@ -44,6 +44,7 @@ class Study:
         self.experiments: dict[str, Experiment] = {}
         points = self._resolve(checked, problems)
         self.name, self.losses, self.seeds = checked.study, checked.losses, checked.seeds
+        self.references = tuple(checked.reference)
         self.image_size, self.device = checked.image_size, checked.device
         self.mirror = checked.mirror
         self.job_per, self.runs_per_job = checked.job_per, checked.runs_per_job
@@ -87,6 +88,8 @@ class Study:
             points = grids.points(checked.training, checked.models)
         except ConfigError as error:
             problems += error.problems
+        if checked.losses:
+            problems += missing_references(checked.reference, checked.losses)
         if problems:
             raise ConfigError(problems)
         return points
@@ -295,7 +298,8 @@ class Study:
     def analysis_fingerprint(self) -> str:
         """Fingerprint of the settings that the analysis reads."""
         cells = [experiment.levels for experiment in self.experiments.values()]
-        names = list(self.experiments), list(self.losses), self.seeds, self.rates
+        losses = list(self.losses), self.references
+        names = list(self.experiments), losses, self.seeds, self.rates
         return fingerprint([names, [s.label for s in self.settings], repr(cells)])
 
     def data_fingerprint(self, dataset: str) -> str:
