@@ -25,8 +25,9 @@ from experiments.plan.levels import Experiment, Level
 from experiments.plan.losses import custom_modules, missing_references
 from experiments.plan.reading import read
 from experiments.plan.runs import Job, RunSpec, Workspace, cell_folder
-from experiments.plan.seeds import fingerprint
+from experiments.plan.seeds import fingerprint, shortened
 from experiments.plan.training import Setting
+from experiments.plan.values import LONGEST_FILE
 from losses import LOSSES
 
 
@@ -131,7 +132,7 @@ class Study:
         labels = {axis: (labels | own)[axis] for axis in self._reference}
         different = [f"{axis}-{v}" for axis, v in labels.items() if v != self._reference[axis]]
         label = grids.words({axis: labels[axis] for axis in self._grid})
-        return Setting(training, labels, label, "_".join(different))
+        return Setting(training, labels, label, shortened("_".join(different), LONGEST_FILE))
 
     def settings_of(self, experiment: str) -> list[Setting]:
         """Return the grid for an experiment, without the axes that the experiment itself sets."""
@@ -258,7 +259,8 @@ class Study:
             size = self.runs_per_job or len(runs)
             for i in range(0, len(runs), size):
                 number = f"_part-{i // size + 1}" if size < len(runs) else ""
-                job = Job(f"{dataset}{part}{number}", dataset, tuple(runs[i : i + size]))
+                name = shortened(f"{dataset}{part}{number}", LONGEST_FILE)
+                job = Job(name, dataset, tuple(runs[i : i + size]))
                 if jobs.setdefault(job.name, job) is not job:
                     raise ConfigError(
                         f"two jobs have the name {job.name!r}; allowed: names of datasets and "
