@@ -115,6 +115,21 @@ class Study:
         """Return a file of the study's folder; `experiments.layout` has the names."""
         return Path(self.folder, name)
 
+    @property
+    def warnings(self) -> list[str]:
+        """Settings that are allowed and may not do the intended thing, each with the reason."""
+        found = []
+        if len(self.seeds) == 1:
+            found.append("seeds: estimates only, no verdicts: one seed has no interval")
+        if self.mirror and not any(map(self._is_mirrored, self.datasets.values())):
+            found.append("mirror: no dataset of the study uses it")  # an address may hold a secret
+        return found
+
+    def _is_mirrored(self, dataset: Dataset) -> bool:
+        if self.mirror_address:
+            return dataset.fetched
+        return dataset.folder == str(Path(self.mirror, dataset.source))
+
     # Training settings
 
     @property
