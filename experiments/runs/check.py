@@ -44,7 +44,7 @@ log = logging.getLogger("dicebench")
 
 MODEL_FIELDS = {"architecture", "encoder", "encoder_weights", "model_options", "batch_size"}
 """Training settings that make the model, or that it may fail on."""
-LARGEST = 2**20
+LARGEST = 2**18
 """Logits in a call of a loss, at most, as long as there are two images."""
 LIMIT = 600
 """Seconds for the calls of a custom loss, at most."""
