@@ -16,7 +16,7 @@ from analysis.scores import metrics, tuning
 from experiments import layout
 from experiments.errors import ConfigError
 from experiments.plan.study import Study
-from experiments.runs.table import NAMED, read_table
+from experiments.runs.table import read_csv, read_rows, read_table
 
 MADE_BY = {
     layout.RUNS: "experiments collect",
@@ -35,6 +35,7 @@ NUMBERS = {
     layout.ESTIMATES: ("value", "low", "high", "n"),
     layout.RANKS: ("score", "rank", "low", "high", "first"),
     layout.VERDICTS: ("estimate", "low", "high", "smallest", "n", "planned", "p", "p_corrected"),
+    layout.MECHANISM: ("x", "value"),
 }
 """File -> its columns of numbers; all others are text."""
 
@@ -81,13 +82,12 @@ class Results:
     @cached_property
     def controls(self) -> pd.DataFrame:
         """Counts of the controls, with the columns of ``runs.csv``."""
-        axes = dict.fromkeys(self.study.axes, str)
-        return pd.read_csv(self.path(layout.CONTROLS), dtype=NAMED, converters=axes)
+        return read_rows(self.path(layout.CONTROLS))
 
     @cached_property
     def mechanism(self) -> pd.DataFrame:
         """Quantities that were measured without training."""
-        return pd.read_csv(self.path(layout.MECHANISM))
+        return self._read(layout.MECHANISM)
 
     @cached_property
     def maps(self) -> Mapping[str, np.ndarray]:
@@ -112,7 +112,8 @@ class Results:
     @cached_property
     def stresses(self) -> pd.DataFrame:
         """Measures of the stressed datasets."""
-        return pd.read_csv(self.path(layout.STRESSES))
+        text = ("dataset", "stress", "split")
+        return read_csv(self.path(layout.STRESSES), lambda column: column not in text)
 
     @cached_property
     def captions(self) -> dict[str, dict[str, Any]]:
@@ -121,11 +122,4 @@ class Results:
 
     def _read(self, name: str) -> pd.DataFrame:
         """Read a table of text with some columns of numbers; empty text stays empty."""
-        path = self.path(name)
-        text = set(pd.read_csv(path, nrows=0).columns) - set(NUMBERS[name])
-        return pd.read_csv(
-            path,
-            dtype=dict.fromkeys(text, str),
-            keep_default_na=False,
-            na_values={column: [""] for column in NUMBERS[name]},
-        )
+        return read_csv(self.path(name), NUMBERS[name].__contains__)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import claims
-from analysis.claims import REFERENCE, Claim
+from analysis.claims import Claim
 from analysis.scores import metrics, statistics, tuning
 from analysis.scores.statistics import Estimate
 from experiments.files import write_whole
@@ -32,11 +33,12 @@ POOLED = "all datasets"
 class Verdict:
     """A claim compared with one dataset (or all real ones) at one level, for one loss.
 
-    threshold: of the loss; the reference loss has the same one unless the claim is `against_tuned`.
-    rate: the learning rate, `fixed` for all losses or `tuned` for each. setting: label of the
-    training setting. n of planned: pairs of runs, by seed; of pooled datasets, datasets. p: of the
-    estimate being the smallest difference that matters. p_corrected: by Holm, over the claims and
-    datasets of the same level, loss, threshold, rate and setting.
+    against: the reference loss, empty if the claim has none. threshold: of the loss; the reference
+    loss has the same one unless the claim is `against_tuned`. rate: the learning rate, `fixed` for
+    all losses or `tuned` for each. setting: label of the training setting. n of planned: pairs of
+    runs, by seed; of pooled datasets, datasets. p: of the estimate being the smallest difference
+    that matters. p_corrected: by Holm, over the claims and datasets of the same level, loss,
+    reference, threshold, rate and setting.
     """
 
     claim: str
@@ -64,20 +66,21 @@ class Verdict:
     @property
     def family(self) -> tuple[str, ...]:
         """The comparisons that the p value is corrected for."""
-        return (self.level, self.loss, self.threshold, self.rate, self.setting)
+        return (self.level, self.loss, self.against, self.threshold, self.rate, self.setting)
 
 
-KEY = ["claim", "level", "dataset", "loss", "threshold", "rate", "setting"]
+KEY = ["claim", "level", "dataset", "loss", "against", "threshold", "rate", "setting"]
 """Columns that identify a verdict."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A claim for one loss at one threshold, learning rate and training setting."""
+    """A claim for a loss and a reference at one threshold, learning rate and training setting."""
 
     name: str
     claim: Claim
     loss: str
+    against: str
     threshold: str
     rate: str
     setting: Setting
@@ -88,7 +91,7 @@ class Case:
         return {
             "claim": self.name,
             "loss": self.loss,
-            "against": REFERENCE,
+            "against": self.against,
             "threshold": self.threshold,
             "rate": self.rate,
             "setting": self.setting.label,
@@ -103,7 +106,8 @@ def run(results: Results) -> None:
     table = verdicts(study, results.table, results.mechanism)
     write_whole(study.file(VERDICTS), table.to_csv(index=False))
     for row in headline(table).itertuples():
-        where = ", ".join(filter(None, (row.level, row.dataset, row.setting)))
+        against = f"against {row.against}" if row.against and len(study.references) > 1 else ""
+        where = ", ".join(filter(None, (row.level, row.dataset, row.setting, against)))
         log.info(
             f"{row.claim} ({where}): {row.verdict}, {row.estimate:+.3f} "
             f"[{row.low:+.3f}, {row.high:+.3f}] {row.unit}, {row.n} of {row.planned}"
@@ -111,11 +115,11 @@ def run(results: Results) -> None:
 
 
 def verdicts(study: Study, table: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
-    """Return a row per claim, level, dataset, loss, threshold, learning rate and setting.
+    """Return a row per claim, level, dataset, loss, reference, threshold, learning rate, setting.
 
     table: ``runs.csv``. measured: ``mechanism.csv``.
     """
-    rows = list(of_mechanism(measured))
+    rows = list(of_mechanism(measured, study.references))
     for rate, at_rate in tuning.rates(study, table).items():
         rows += of_runs(study, at_rate, rate)
     columns = [field.name for field in fields(Verdict)]
@@ -144,12 +148,12 @@ def of_runs(study: Study, table: pd.DataFrame, rate: str) -> Iterator[Verdict]:
 
 def _cases(study: Study, rate: str) -> Iterator[Case]:
     for name, claim in claims.load().items():
-        if claim.experiment not in study.experiments or REFERENCE not in study.losses:
+        if claim.experiment not in study.experiments:
             continue
-        for setting in study.settings_of(claim.experiment):
-            for loss in study.losses:
-                for threshold in THRESHOLDS if loss != REFERENCE else ():
-                    yield Case(name, claim, loss, threshold, rate, setting)
+        parts = study.references, study.settings_of(claim.experiment), study.losses, THRESHOLDS
+        for against, setting, loss, threshold in itertools.product(*parts):
+            if loss != against:
+                yield Case(name, claim, loss, against, threshold, rate, setting)
 
 
 def _of_case(study: Study, scored: pd.DataFrame, case: Case) -> Iterator[Verdict]:
@@ -194,7 +198,7 @@ def terms(
     for weight, level in weighted:
         where = study.where(dataset, level, case.setting)
         ours = where | {"loss": case.loss, "threshold": case.threshold}
-        theirs = where | {"loss": REFERENCE, "threshold": against}
+        theirs = where | {"loss": case.against, "threshold": against}
         pairs.append((claim.sign * weight, metrics.paired(scored, claim.metric, ours, theirs)))
     return pairs, " vs ".join(_words(level) for _, level in weighted)
 
@@ -208,38 +212,48 @@ def _words(level: Level) -> str:
 # Constructed predictions
 
 
-def of_mechanism(measured: pd.DataFrame) -> Iterator[Verdict]:
-    """Yield the verdicts that are computed without training: exact, without an interval."""
+def of_mechanism(measured: pd.DataFrame, references: Sequence[str]) -> Iterator[Verdict]:
+    """Yield the verdicts that are computed without training: exact, without an interval.
+
+    A claim without a comparison leaves out the references, except for the loss that it is about.
+    """
     for name, claim in claims.load().items():
         mechanism = claim.mechanism
         if mechanism is None:
             continue
-        for loss, effect in effects(measured, mechanism).items():
-            yield make(
-                statistics.exact(mechanism.sign * effect),
-                planned=1,
-                claim=name,
-                level="mechanism",
-                dataset="constructed",
-                stress=mechanism.condition,
-                loss=loss,
-                against=REFERENCE if mechanism.against else "",
-                threshold="",
-                rate="",
-                setting="",
-                unit=mechanism.unit,
-                smallest=mechanism.smallest,
-            )
+        for against in references if mechanism.against else ("",):
+            left_out = {against} if against else {*references} - {claim.about}
+            for loss, effect in effects(measured, mechanism, against).items():
+                if loss in left_out:
+                    continue
+                yield make(
+                    statistics.exact(mechanism.sign * effect),
+                    planned=1,
+                    claim=name,
+                    level="mechanism",
+                    dataset="constructed",
+                    stress=mechanism.condition,
+                    loss=loss,
+                    against=against,
+                    threshold="",
+                    rate="",
+                    setting="",
+                    unit=mechanism.unit,
+                    smallest=mechanism.smallest,
+                )
 
 
-def effects(measured: pd.DataFrame, mechanism: claims.Mechanism) -> dict[str, float]:
-    """Return loss -> the quantity of a mechanism at its x, minus the reference's if `against`.
+def effects(
+    measured: pd.DataFrame, mechanism: claims.Mechanism, against: str = ""
+) -> dict[str, float]:
+    """Return loss -> the quantity of a mechanism at its x, minus that of the loss `against`.
 
     The losses have the order of the table; those without a value are left out.
 
     >>> share = claims.load()["imbalance"].mechanism
     >>> values = {"loss": ["cross_entropy", "dice"], "x": 0.003, "value": [0.25, 0.75]}
-    >>> effects(pd.DataFrame(values).assign(quantity=share.quantity), share)["dice"].item()
+    >>> measured = pd.DataFrame(values).assign(quantity=share.quantity)
+    >>> effects(measured, share, "cross_entropy")["dice"].item()
     0.5
     """
     rows = metrics.select(measured, quantity=mechanism.quantity).dropna(subset="x")
@@ -247,8 +261,10 @@ def effects(measured: pd.DataFrame, mechanism: claims.Mechanism) -> dict[str, fl
         return {}
     nearest = rows.loc[(rows["x"] - mechanism.x).abs().groupby(rows["loss"]).idxmin()]
     values = nearest.set_index("loss")["value"]
-    against = values[REFERENCE] if mechanism.against else 0.0
-    return {loss: values[loss] - against for loss in rows["loss"].unique() if loss != REFERENCE}
+    if against and against not in values:
+        return {}
+    base = values[against] if against else 0.0
+    return {loss: values[loss] - base for loss in rows["loss"].unique()}
 
 
 # From estimates to verdicts

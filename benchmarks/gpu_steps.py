@@ -79,6 +79,7 @@ def cell_and_run(case: Case, precision: str, folder: str) -> tuple[Cell, RunSpec
         "study": "steps",
         "datasets": {"controlled": {"train": 32, "val": 1, "test": 1}},
         "losses": {"dice": {}},
+        "reference": "dice",
         "experiments": {"as_it_is": {"levels": {"as it is": {}}}},
         "seeds": [0],
         "image_size": case.side,

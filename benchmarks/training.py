@@ -52,6 +52,7 @@ def config_of(options: argparse.Namespace) -> dict[str, Any]:
     return config | {
         "study": "training",
         "losses": {loss: {} for loss in options.losses},
+        "reference": options.losses[0],
         "experiments": {"imbalance": experiment},
         "image_size": options.size,
         "device": options.device,

@@ -71,6 +71,8 @@ class Driver:
                 self._held.enter_context(locks.lock(self.path))
             except locks.Busy as busy:
                 self._wait(busy.holder)
+            for warning in self.study.warnings:
+                print(f"dicebench: warning: {warning}", file=sys.stderr)
             write_whole(self.study.file(CONFIG), self.study.json)
             calls.write(self.study, sys.argv, self.cores)
 

@@ -2,7 +2,6 @@
 
 import pandas as pd
 
-from analysis.claims import REFERENCE
 from experiments.layout import FOREGROUND
 from experiments.runs.table import NUMERIC, check_table, columns
 
@@ -41,7 +40,7 @@ def table_of(study, counts):
         for threshold in ("0.5", "tuned"):
             for image in range(4):
                 full = counts(run, threshold)
-                if run.loss != REFERENCE:
+                if run.loss != study.references[0]:
                     full |= spread({k: full[k] for k in NUMERIC if k in full}, image)
                 full = dict.fromkeys(NUMERIC, 0) | full
                 for name in classes:

@@ -90,6 +90,7 @@ def test_a_list_of_transforms_is_one_value_and_a_list_of_lists_an_axis(tiny):
             {"training": {"steps": [6, 12]}, "models": {"a": {"steps": 3}}},
             ["models.a.steps", "no list"],
         ),
+        ({"models": {"a": {}, "b": {"steps": 6}}}, ["models.b", "settings of no other model"]),
         ({"keep": ["prediction"]}, ["keep", "did you mean 'predictions'"]),
         ({"experiments": {"e": {"knob": "steps", "values": [0]}}}, ["e.values", "0", "at least 1"]),
         ({"experiments": {"e": {"knob": "learning_rate", "values": [1]}}}, ["e.knob"]),

@@ -91,6 +91,7 @@ def test_shares_of_wall_time_are_over_all_workers():
 def test_both_sides_train_the_same_run_and_measure_their_phases(tmp_path, tiny):
     config = tiny | {
         "losses": {"dice": {}},
+        "reference": "dice",
         "experiments": {"imbalance": tiny["experiments"]["imbalance"] | {"values": [0.3]}},
         "device": "cpu",
     }

@@ -11,6 +11,14 @@ from experiments.plan.study import Study
 from experiments.runs import check
 from losses import LOSSES
 
+ONE_IMAGE = {"batch_size": 1, "model_options": {"encoder_depth": 3, "decoder_channels": [8, 8, 8]}}
+
+
+def study_of(config, **changes):
+    """A study whose first loss is its reference."""
+    config = {**config, **changes}
+    return Study({"reference": next(iter(config["losses"]))} | config)
+
 
 @pytest.mark.parametrize(
     ("change", "words"),
@@ -32,13 +40,77 @@ from losses import LOSSES
         ({"losses": {"l": {"use": "tests.user_losses:Detached"}}}, ["losses.l", "grad"]),
         ({"losses": {"l": {"use": "tests.user_losses:Raises"}}}, ["losses.l", "no such thing"]),
         ({"losses": {"l": {"use": "tests.user_losses:Nothing"}}}, ["losses.l", "'Nothing'"]),
+        ({"training": {"batch_size": 1}}, ["batch_size 1", "image_size 32", "more than 1 value"]),
+        ({"training": {"batch_size": [1, 4]}}, ["batch_size 1", "more than 1 value"]),
+        ({"training": {"batch_size": [4, 1]}}, ["batch_size 1", "more than 1 value"]),
+        (
+            {"training": {"model_options": {"activation": "sigmoid"}}},
+            ["training", "ends in Sigmoid", "losses take logits"],
+        ),
+        ({"training": {"model_options": {"activation": "tanh"}}}, ["ends in Tanh"]),
+        (
+            {"training": {"model_options": {"aux_params": {"classes": 2}}}},
+            ["training", "returns a tuple", "one tensor of logits"],
+        ),
+        (
+            {"training": {"architecture": "FPN", "model_options": {"upsampling": 2}}},
+            ["its logits have shape (2, 1, 16, 16); allowed: (2, 1, 32, 32)"],
+        ),
+        (
+            {"losses": {"l": {"use": "torch.nn:CrossEntropyLoss"}}},
+            ["losses.l", "the value 0 and no gradient", "a softmax", "single channel"],
+        ),
+        (
+            {"losses": {"l": {"use": "tests.user_losses:Squeezes"}}, "training": ONE_IMAGE},
+            ["losses.l", "fails on logits of shape (1, 1, 32, 32)"],
+        ),
+        ({"losses": {"l": {"use": "tests.user_losses:NoGradient"}}}, ["losses.l", "no gradient"]),
     ],
 )
 def test_problems_that_only_libraries_know_are_refused_before_training(tiny, change, words):
     with pytest.raises(ConfigError) as error:
-        check.check(Study({**tiny, **change}))
+        check.check(study_of(tiny, **change))
     for word in words:
         assert word in str(error.value)
+
+
+@pytest.mark.parametrize("options", [{}, {"activation": None}, {"activation": "identity"}])
+def test_a_model_without_an_activation_passes_the_check(tiny, options):
+    tiny["training"]["model_options"] |= options
+    check.check(Study(tiny))
+
+
+def test_a_model_is_called_with_the_largest_images_of_the_study(tiny, monkeypatch):
+    called = []
+    monkeypatch.setattr(check, "sides", lambda study: {32, 64})
+    monkeypatch.setattr(check, "check_model", lambda training, side, *_: called.append(side))
+    check.check(Study(tiny))
+    assert called == [64]
+
+
+def test_a_model_without_a_gradient_is_refused(tiny, monkeypatch):
+    build = check.models.build
+
+    def frozen(*args, **options):
+        model = build(*args, **options)
+        head = model.segmentation_head[0]
+        model.requires_grad_(False), head.requires_grad_(True)
+        head.register_forward_hook(lambda part, inputs, output: 0 * output)
+        return model
+
+    monkeypatch.setattr(check.models, "build", frozen)
+    with pytest.raises(ConfigError, match="the gradient at its weights is 0"):
+        check.check(Study(tiny))
+
+
+def test_losses_are_called_with_the_batch_sizes_and_sides_of_the_study(tiny):
+    study = Study(tiny | {"training": tiny["training"] | {"batch_size": [4, 2, 8]}})
+    assert check.shapes(study) == [(1, False, 2, 32), (1, False, 8, 32)]
+    logits, target = check._inputs(check.Shape(2, False, 8, 32), "cpu")
+    assert (logits.shape, target.shape) == ((8, 3, 32, 32), (8, 32, 32))
+    assert set(target.unique().tolist()) == {0, 1, 2}
+    logits, _ = check._inputs(check.Shape(1, False, 64, 512), "cpu")
+    assert logits.shape == (2, 1, 512, 512)  # a larger batch takes long, and shows nothing else
 
 
 def test_tf32_needs_a_gpu(tiny):
@@ -82,13 +154,13 @@ def test_a_constant_that_stays_on_the_cpu_is_found_without_a_gpu(tiny, no_gpu, m
     tiny["losses"] = {"l": {"use": "tests.user_losses:LeavesConstantOnCPU"}, "dice": {}}
     use = {"use": "tests.user_losses:LeavesConstantOnCPU"}
     words = f"losses.l: a tensor of {use} stays on the CPU"
-    check.check(Study(tiny | {"device": "cpu"}))
+    check.check(study_of(tiny, device="cpu"))
     assert not caplog.text
-    check.check(Study(tiny | {"device": "auto"}))
+    check.check(study_of(tiny, device="auto"))
     assert caplog.text.count(words) == 1
     monkeypatch.setenv("SLURM_JOB_ID", "17")
     with pytest.raises(ConfigError, match="stays on the CPU, so it fails on a GPU") as error:
-        check.check(Study(tiny | {"device": "cuda"}))
+        check.check(study_of(tiny, device="cuda"))
     (problem,) = error.value.problems
     assert problem.startswith(words)
 
@@ -96,7 +168,7 @@ def test_a_constant_that_stays_on_the_cpu_is_found_without_a_gpu(tiny, no_gpu, m
 def test_every_loss_is_called_on_the_gpu_of_the_runs_too(tiny, monkeypatch):
     called = []
 
-    def call(name, spec, classes, multilabel, device):
+    def call(name, spec, shape, device):
         called.append((name, device))
         if device == "cuda" and name == "dice":
             raise ConfigError(f"losses.{name}: fails on a GPU")
@@ -114,8 +186,8 @@ def test_every_loss_of_the_suite_passes_the_check_on_a_gpu(name):
     if not torch.cuda.is_available():
         pytest.skip("no GPU")
     for classes in (1, 3):
-        check.check_loss(name, {"use": name}, classes, device="cuda")
-    check.check_loss(name, {"use": name}, 2, multilabel=True, device="cuda")
+        check.check_loss(name, {"use": name}, check.Shape(classes), device="cuda")
+    check.check_loss(name, {"use": name}, check.Shape(2, multilabel=True), device="cuda")
 
 
 def test_all_problems_are_reported_at_once(tiny):
@@ -158,7 +230,7 @@ def test_a_custom_loss_that_harms_its_process_is_refused_and_no_other(tiny, capf
         "dice": {}
     }
     with pytest.raises(ConfigError) as error:
-        check.check(Study(tiny))
+        check.check(study_of(tiny))
     capfd.readouterr()
     problems = dict(zip(REFUSED, error.value.problems, strict=True))
     for name, problem in problems.items():
@@ -180,7 +252,7 @@ def test_a_module_that_harms_its_process_when_imported_is_refused(tiny, tmp_path
     importlib.invalidate_caches()
     tiny["losses"] = {name: {"use": f"at_import_{name}:Loss"} for name in bodies}
     with pytest.raises(ConfigError) as error:
-        check.check(Study(tiny))
+        check.check(study_of(tiny))
     first, second = error.value.problems
     assert "losses.segfaults" in first
     assert "ended by signal 11" in first
@@ -191,5 +263,5 @@ def test_a_module_that_harms_its_process_when_imported_is_refused(tiny, tmp_path
 @pytest.mark.parametrize("classes", [(1, False), (3, False), (2, True)])
 @pytest.mark.parametrize("name", sorted(LOSSES))
 def test_every_loss_of_the_suite_passes_the_check(name, classes):
-    check.check_loss(name, {"use": name}, *classes)
+    check.check_loss(name, {"use": name}, check.Shape(*classes))
     assert check.stranded({"use": name}, [classes]) is None

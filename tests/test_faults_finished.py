@@ -28,6 +28,7 @@ class Mine(nn.Module):
 STUDY = {
     **TINY,
     "losses": {"dice": {}, "mine": {"use": "brought:Mine"}},
+    "reference": "dice",
     "experiments": {"noise": TINY["experiments"]["noise"]},
     "seeds": 3,
 }

@@ -71,7 +71,7 @@ def test_an_interval_is_cut_at_the_bounds_and_not_drawn_if_unknown(horizontal):
 
 
 def test_an_example_shows_an_image_with_foreground_and_its_own_prediction(tiny, in_tmp):
-    tiny["losses"] = {"dice": {}}
+    tiny |= {"losses": {"dice": {}}, "reference": "dice"}
     tiny["experiments"] = {"absence": {"levels": {"x": {"absence": 0.75}}}}
     study = Study(tiny)
     prepare.write_cell(study, study.datasets["controlled"], "absence-0.75", 0)

@@ -1,6 +1,10 @@
 """Labels of levels with signs that mean something to matplotlib, HTML or LaTeX."""
 
+import copy
+import dataclasses
+import html.parser
 import json
+import re
 import xml.dom.minidom
 
 import pandas as pd
@@ -21,6 +25,10 @@ LABELS = (
     "<script>alert(1)</script><img src=x>",
     r"50% \input{x} {{7*7}} #_^~",
     "w" * 300,
+    "../../x",
+    "<b>bold</b></td></table>",
+    "%&_{}~^\\#",
+    "naïve — 目标 🙂",
 )
 
 
@@ -49,11 +57,58 @@ def test_the_labels_are_drawn_as_they_are(results):
 
 
 def test_the_labels_are_escaped_in_the_report(results):
-    html = report.render(results)
-    assert "<script" not in html
-    assert "<img src=x" not in html
-    assert "&lt;script&gt;alert(1)" in html  # in the configuration
-    assert "{{7*7}}" in html
+    page = report.render(results)
+    assert "<script" not in page
+    assert "<img src=x" not in page
+    assert "&lt;script&gt;alert(1)" in page  # in the configuration
+    assert "{{7*7}}" in page
+
+
+class Reader(html.parser.HTMLParser):
+    """Tags with their attributes, and text, as a browser sees them."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.text = [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_a_browser_reads_hostile_texts_and_no_tag_of_theirs(results):
+    """Labels, reasons of failed runs and captions reach the page as text."""
+    plain = Reader(report.render(results))
+    hostile = copy.deepcopy(results.records)
+    hostile[0] |= {"status": "failed", "reason": LABELS[4]}
+    captions = {name: entry | {"caption": LABELS[8]} for name, entry in results.captions.items()}
+    changed = dataclasses.replace(results)
+    vars(changed).update(records=hostile, captions=captions)
+    read = Reader(report.render(changed))
+    assert LABELS[4] in read.text
+    assert LABELS[8] in read.text
+    for label in LABELS:
+        assert json.dumps(label)[1:-1] in read.text, label  # in the configuration
+    added = {tag for tag, _ in read.tags} - {tag for tag, _ in plain.tags}
+    assert added <= {"ul", "li"}  # the list of failed runs
+    for tag, attributes in read.tags:
+        assert not [name for name in attributes if name.startswith("on")], tag
+        assert tag not in ("script", "iframe", "object")
+        assert attributes.get("src", "data:").startswith("data:")
+
+
+def test_the_signs_of_latex_are_escaped_in_tables(results):
+    frame = pd.DataFrame({"a_b": LABELS})
+    lines = paper.booktabs(frame).splitlines()
+    start, end = lines.index(r"\midrule"), lines.index(r"\bottomrule")
+    cells = [line.removesuffix(r" \\") for line in lines[start + 1 : end]]
+    assert len(cells) == len(LABELS)
+    known = r"\\(textbackslash|textasciitilde|textasciicircum) ?|\\[&%$#_{}]|\$[<>|-]\$"
+    for cell in cells:
+        assert not set(re.sub(known, "", cell)) & set("\\&%$#_{}~^"), cell
 
 
 def test_the_labels_are_escaped_in_the_paper(results):

@@ -203,7 +203,7 @@ def test_what_cannot_be_meant_is_refused(tiny, change, words):
 @pytest.mark.parametrize("name", ["a", "2nd_observer", "übung-1", "a" * 100])
 def test_names_of_letters_and_digits_are_allowed(tiny, name):
     tiny |= {"study": name, "datasets": {name: {"source": "controlled"}}}
-    tiny |= {"losses": {name: {"use": "dice"}, "other": {"use": "focal"}}}
+    tiny |= {"losses": {name: {"use": "dice"}, "other": {"use": "focal"}}, "reference": name}
     tiny["experiments"] = {name: {"levels": {"x": {}}}}
     assert Study(tiny).runs[0].path.startswith(f"runs/{name}/none/{name}/")
 
@@ -346,7 +346,7 @@ def test_a_custom_loss_may_be_a_term_of_a_sum(tiny):
 
 def test_numbers_among_options_may_be_texts(tiny):
     tiny["training"]["optimizer"] = {"name": "AdamW", "weight_decay": "1e-2"}
-    tiny["losses"] = {"focal": {"gamma": "2e0"}, "s": {"sum": {"dice": "5e-1"}}}
+    tiny["losses"] |= {"focal": {"gamma": "2e0"}, "s": {"sum": {"dice": "5e-1"}}}
     study = Study(tiny)
     assert study.training.optimizer.options == {"weight_decay": 0.01}
     assert build(study.losses["focal"]).gamma == 2
@@ -380,6 +380,17 @@ def test_numbers_may_be_texts_and_seeds_a_count(tiny):
     assert (study.training.learning_rate, study.training.steps) == (0.001, 6)
     assert (study.seeds, study.image_size) == ([0, 1], 32)
     assert [v.value for v in study.experiments["noise"].levels["controlled"]] == [0, 0.3]
+
+
+def test_lists_of_numbers_may_be_texts_as_on_a_command_line(tiny):
+    tiny["datasets"] = {"wbc": {"classes": {"a": ["8", "9"]}, "train": "8"}}
+    tiny["training"] |= {"steps": ["6", "12"], "learning_rate": ["1e-3", "3e-3"]}
+    tiny["experiments"] = {"noise": {"knob": "blur", "values": ["0", "1"]}}
+    study = Study(tiny | {"seeds": ["0", "1"]})
+    assert study.seeds == [0, 1]
+    assert study.datasets["wbc"].classes == (("a", (8, 9)),)
+    assert study.rates == [0.001, 0.003]
+    assert {run.training.steps for run in study.runs} == {6, 12}
 
 
 def test_the_plan_loads_no_heavy_library():

@@ -48,6 +48,7 @@ def small(**changes):
         "datasets": {"own": {"folder": "images", "train": 4, "val": 2, "test": 2}},
         "experiments": {"noise": TINY["experiments"]["noise"]},
         "losses": {"dice": {}, "mine": {"use": "brought:Mine"}},
+        "reference": "dice",
         "seeds": [0],
     }
     return {**study, **changes}

@@ -155,7 +155,7 @@ def test_jobs_of_equal_names_are_refused(tiny, in_tmp):
     for name in ("a", "a_b"):
         write_folder(in_tmp / name, 6)
     tiny["datasets"] = {name: {"folder": name} for name in ("a", "a_b")}
-    tiny["losses"] = {"b_c": {"use": "dice"}, "c": {"use": "dice"}}
+    tiny |= {"losses": {"b_c": {"use": "dice"}, "c": {"use": "dice"}}, "reference": "c"}
     tiny["job_per"] = "loss"
     with pytest.raises(ConfigError, match="two jobs have the name 'a_b_c'"):
         Study(tiny).jobs  # noqa: B018

@@ -47,6 +47,21 @@ class NotScalar(nn.Module):
         return logits.mean((1, 2, 3))
 
 
+class Squeezes(nn.Module):
+    """Fails on a batch of one image."""
+
+    def forward(self, logits, target):
+        n, h, w = logits.squeeze().shape
+        return (logits - target).square().sum() / (n * h * w)
+
+
+class NoGradient(nn.Module):
+    """A scalar whose gradient is 0 everywhere."""
+
+    def forward(self, logits, target):
+        return (0 * logits).sum() + target.mean()
+
+
 class Detached(nn.Module):
     """A scalar without a gradient."""
 

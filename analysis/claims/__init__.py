@@ -16,9 +16,6 @@ import pandas as pd
 if TYPE_CHECKING:
     from experiments.plan.study import Level
 
-REFERENCE = "cross_entropy"
-"""The loss that every other loss is compared with."""
-
 
 @dataclass(frozen=True)
 class Panel:
@@ -65,7 +62,7 @@ class Claim:
     """How a claim becomes a number.
 
     On trained models the estimate is sign * sum over levels of weight * mean(metric of the loss -
-    metric of the reference loss). The claim is that the estimate is at least `smallest`.
+    metric of a reference loss of the study). The claim is that the estimate is at least `smallest`.
 
     weights: function of the levels that returns [(weight, level)], empty if the levels cannot
     answer. also: second metric in the experiment's figure. against_tuned: the reference loss is

@@ -40,17 +40,14 @@ def along(study: Study, experiment: str) -> dict[str, list[Setting]]:
     return {axis: line for axis, line in lines.items() if len(line) > 1}
 
 
-def numbers(labels: list[str]) -> list[float] | None:
-    """Return the labels as numbers above 0, None if some label is not one.
+def numbers(settings: list[Setting], name: str) -> list[float] | None:
+    """Return the values of a training field if all are numbers above 0, else None.
 
-    >>> numbers(["160", "640"]), numbers(["160", "small"])
-    ([160.0, 640.0], None)
+    The names of models are no numbers, whatever they look like.
     """
-    try:
-        values = [float(label) for label in labels]
-    except ValueError:
-        return None
-    return values if min(values) > 0 else None
+    values = [getattr(setting.training, name, None) for setting in settings]
+    found = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool) and v > 0]
+    return found if len(found) == len(values) else None
 
 
 def draw(results: Results, dataset: str) -> Captioned:
@@ -87,7 +84,7 @@ def draw(results: Results, dataset: str) -> Captioned:
 def panel(axis: Axes, rows: pd.DataFrame, name: str, settings: list[Setting]) -> None:
     """Draw the estimates of every loss at the settings along one axis."""
     labels = [setting.labels[name] for setting in settings]
-    values = numbers(labels)
+    values = numbers(settings, name)
     lines = style.lines(rows["loss"].unique())
     for i, (loss, line) in enumerate(lines.items()):
         points = rows[rows["loss"] == loss].set_index("setting")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from analysis.figures import (
@@ -103,4 +105,14 @@ def plan(results: Results) -> list[Planned]:
             for key, default in keys.items()
         ]
 
-    return sorted((f for maker in MAKERS for f in maker.figures(results)), key=position)
+    figures = sorted((f for maker in MAKERS for f in maker.figures(results)), key=position)
+    return list(_with_own_stems(figures))
+
+
+def _with_own_stems(figures: Iterable[Planned]) -> Iterator[Planned]:
+    """Yield figures with different stems: names of a study can join to equal ones."""
+    taken: Counter[str] = Counter()
+    for figure in figures:
+        taken[figure.stem] += 1
+        number = taken[figure.stem]
+        yield replace(figure, stem=f"{figure.stem}-{number}") if number > 1 else figure

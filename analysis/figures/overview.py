@@ -17,15 +17,19 @@ from analysis.verdicts import POOLED
 
 if TYPE_CHECKING:
     from analysis.results import Results
+    from experiments.plan.study import Study
 
 THRESHOLDS = {"0.5": "full", "tuned": "none"}
 """Threshold -> fill of its marker."""
 
 
 def figures(results: Results) -> Iterator[Planned]:
-    """Yield the figure if some verdict is about trained models."""
-    if len(trained(results.verdicts)):
-        yield Planned("verdicts", "overview", partial(draw, results), {})
+    """Yield a figure for each reference that verdicts on trained models compare with."""
+    verdicts, first = trained(results.verdicts), results.study.references[0]
+    for reference in results.study.references:
+        if len(rows := verdicts[verdicts["against"] == reference]):
+            stem = "verdicts" if reference == first else f"verdicts_{reference}"
+            yield Planned(stem, "overview", partial(draw, results.study, rows, reference), {})
 
 
 def trained(verdicts: pd.DataFrame) -> pd.DataFrame:
@@ -70,11 +74,10 @@ class Layout:
         return row * len(self.rows) + 0.62
 
 
-def draw(results: Results) -> Captioned:
-    """Draw a panel per claim."""
-    verdicts = trained(results.verdicts)
+def draw(study: Study, verdicts: pd.DataFrame, reference: str) -> Captioned:
+    """Draw a panel per claim; verdicts: those on trained models against one reference."""
     names = list(dict.fromkeys(verdicts["claim"]))
-    losses = [loss for loss in results.study.losses if loss in set(verdicts["loss"])]
+    losses = [loss for loss in study.losses if loss in set(verdicts["loss"])]
     cells = list(dict.fromkeys(zip(verdicts["dataset"], verdicts["setting"], strict=True)))
     by_loss = len(cells) == 1
     layout = Layout(losses if by_loss else cells, losses, by_loss)
@@ -94,7 +97,7 @@ def draw(results: Results) -> Captioned:
         axis.set_visible(False)
     if not by_loss:
         style.legend(figure, axes)
-    return figure, caption(verdicts, by_loss)
+    return figure, caption(verdicts, style.name(reference), by_loss)
 
 
 def panel(axis: Axes, claim: claims.Claim, verdicts: pd.DataFrame, layout: Layout) -> None:
@@ -119,7 +122,7 @@ def panel(axis: Axes, claim: claims.Claim, verdicts: pd.DataFrame, layout: Layou
     axis.set_xlabel(f"difference in {claim.unit}", labelpad=1)
 
 
-def caption(verdicts: pd.DataFrame, by_loss: bool) -> str:
+def caption(verdicts: pd.DataFrame, reference: str, by_loss: bool) -> str:
     """Return the caption: sign, markers, and how a verdict follows."""
     seeds = int(verdicts.loc[verdicts["dataset"] != POOLED, "n"].max())
     markers = (
@@ -128,10 +131,10 @@ def caption(verdicts: pd.DataFrame, by_loss: bool) -> str:
         else "Threshold 0.5. "
     )
     return (
-        "Estimate of each claim for each loss against cross-entropy; values to the right agree "
+        f"Estimate of each claim for each loss against {reference}; values to the right agree "
         f"with the claim. {markers}Dotted: the smallest difference that matters. An interval that "
         "is entirely to the right of it supports the claim, one entirely to the left contradicts "
         "it, subject to the correction for the number of comparisons. "
         f"{style.INTERVAL}; up to {style.counted(seeds, 'paired seed')} each. For the claim about "
-        "the tuned threshold, cross-entropy is always at its tuned threshold."
+        f"the tuned threshold, {reference} is always at its tuned threshold."
     )

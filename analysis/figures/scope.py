@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
+from experiments.plan.seeds import shortened
 from experiments.plan.training import words
+from experiments.plan.values import LONGEST_FILE
 
 if TYPE_CHECKING:
     from experiments.plan.levels import Experiment, Level
@@ -57,7 +59,8 @@ class Scope:
 
     def stem(self, *parts: str) -> str:
         """Return the parts of a file's name with the setting; the reference adds nothing."""
-        return "_".join(part for part in (*parts, self.setting.name) if part)
+        text = "_".join(part for part in (*parts, self.setting.name) if part)
+        return shortened(text, LONGEST_FILE)
 
     def where(self, level: Level) -> dict[str, str]:
         """Return the columns and values that select a level's rows of the study's table."""

@@ -1,7 +1,8 @@
-"""Tuned thresholds of cross-entropy against half of the Dice score that they reach."""
+"""Tuned thresholds of a reference loss against half of the Dice score that they reach."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
@@ -9,7 +10,6 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from analysis import claims
-from analysis.claims import REFERENCE
 from analysis.figures import style
 from analysis.figures.scope import Captioned, Planned
 from analysis.scores import tuning
@@ -23,17 +23,18 @@ FIGURE = "threshold"
 
 
 def figures(results: Results) -> Iterator[Planned]:
-    """Yield a figure for each dataset of a study with cross-entropy."""
+    """Yield a figure for each dataset and reference."""
     claim = next(name for name, claim in claims.load().items() if claim.figure == FIGURE)
-    if REFERENCE in results.study.losses:
-        for dataset in results.study.datasets:
-            about = {"claim": claim, "dataset": dataset}
-            yield Planned(f"threshold_{dataset}", "theory", partial(draw, results, dataset), about)
+    references = results.study.references
+    for dataset, loss in itertools.product(results.study.datasets, references):
+        stem = f"threshold_{dataset}{f'_{loss}' * (loss != references[0])}"
+        about = {"claim": claim, "dataset": dataset}
+        yield Planned(stem, "theory", partial(draw, results, dataset, loss), about)
 
 
-def draw(results: Results, dataset: str) -> Captioned:
+def draw(results: Results, dataset: str, loss: str) -> Captioned:
     """Draw a point for each run and class, and the line on which theory puts them."""
-    points = tuned_points(tuning.fixed(results.study, results.table), dataset)
+    points = tuned_points(tuning.fixed(results.study, results.table), dataset, loss)
     several = len(results.study.datasets[dataset].class_names) > 1
     figure, axes = style.subplots(1, 1, (style.COLUMN, 2.8))
     axis = axes[0, 0]
@@ -58,16 +59,16 @@ def draw(results: Results, dataset: str) -> Captioned:
     axis.set_ylim(-0.02, 1)
     axis.legend(loc="upper left")
     caption = (
-        f"Cross-entropy on {dataset}: the threshold with the best pooled Dice score on validation "
-        "images, against half of that score, its value by theory for calibrated probabilities. "
-        f"One point per run{' and class' * several}, "
+        f"{style.name(loss)} on {dataset}: the threshold with the best pooled Dice score on "
+        "validation images, against half of that score, its value by theory for calibrated "
+        f"probabilities. One point per run{' and class' * several}, "
         f"{style.counted(len(points), 'point' if several else 'run')} of all stresses."
     )
     return figure, caption
 
 
-def tuned_points(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
-    """Return the tuned threshold and its validation score of each cross-entropy run and class."""
-    ok = table[(table["status"] == "ok") & (table["loss"] == REFERENCE)]
+def tuned_points(table: pd.DataFrame, dataset: str, loss: str) -> pd.DataFrame:
+    """Return the tuned threshold and its validation score of each run of a loss and class."""
+    ok = table[(table["status"] == "ok") & (table["loss"] == loss)]
     rows = ok[(ok["dataset"] == dataset) & (ok["threshold"] == "tuned")]
     return rows.drop_duplicates([*key_columns(table), "class"])

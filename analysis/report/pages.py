@@ -32,7 +32,7 @@ Row = dict[str, Any]
 def pages(
     study: Study, verdicts: pd.DataFrame, figures: Sequence[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Return a page per claim with a verdict: words, verdicts by level, figures."""
+    """Return a page per claim with a verdict: words, cards, verdicts by level, figures."""
     result = []
     about = headline(verdicts)
     for name, claim in claims.load().items():
@@ -42,8 +42,6 @@ def pages(
         others = verdicts[(verdicts["claim"] == name) & (verdicts["loss"] == claim.about)]
         lines = [line(study, claim, row, others.to_dict("records")) for row in rows]
         words, _, measured = claim.words.partition("\n\n")
-        deciding = {level: decides(study, claim, lines, level) for level in LEVELS}
-        trained = [row for level, row in deciding.items() if row and level != "mechanism"]
         result.append(
             {
                 "name": name,
@@ -51,13 +49,38 @@ def pages(
                 "words": words,
                 "measured": measured,
                 "lines": lines,
-                "card": trained or lines,
-                "levels": {level: summary(claim, level, row) for level, row in deciding.items()},
-                "verdict": (trained or lines)[-1]["verdict"],
+                "cards": [card(study, claim, lines, r) for r in unique(lines, "against")],
                 "figures": figures_of(name, claim, figures),
             }
         )
     return result
+
+
+def unique(rows: Iterable[Row], column: str) -> list[Any]:
+    """Return the distinct values of a column, in their order.
+
+    >>> unique([{"against": "ce"}, {"against": "dice"}, {"against": "ce"}], "against")
+    ['ce', 'dice']
+    """
+    return list(dict.fromkeys(row[column] for row in rows))
+
+
+def card(study: Study, claim: Claim, lines: Iterable[Row], against: str) -> dict[str, Any]:
+    """Return the summary of a claim against one reference: its deciding verdicts by level."""
+    lines = [row for row in lines if row["against"] == against]
+    deciding = {level: decides(study, claim, lines, level) for level in LEVELS}
+    trained = [row for level, row in deciding.items() if row and level != "mechanism"]
+    return {
+        "against": style.name(against) if named(study, against) else "",
+        "rows": trained or lines,
+        "levels": {level: summary(claim, level, row) for level, row in deciding.items()},
+        "verdict": (trained or lines)[-1]["verdict"],
+    }
+
+
+def named(study: Study, against: str) -> bool:
+    """Return whether a reference is named next to a verdict: if there are several."""
+    return bool(against) and len(study.references) > 1
 
 
 def figures_of(name: str, claim: Claim, figures: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -74,8 +97,7 @@ def line(study: Study, claim: Claim, row: Row, others: Iterable[Row]) -> Row:
     others = [
         other
         for other in others
-        if other["level"] == row["level"]
-        and other["dataset"] == row["dataset"]
+        if all(other[column] == row[column] for column in ("level", "dataset", "against"))
         and not np.isnan(other["estimate"])
     ]
     tuned = [
@@ -91,6 +113,8 @@ def line(study: Study, claim: Claim, row: Row, others: Iterable[Row]) -> Row:
         and other["setting"] != row["setting"]
     ]
     where = [row["dataset"], row["setting"] if len(study.settings) > 1 else ""]
+    if named(study, row["against"]):
+        where.append(f"against {style.name(row['against'])}")
     return row | {
         "where": ", ".join(filter(None, where)),
         "sentence": sentence(claim, row),

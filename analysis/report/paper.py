@@ -61,8 +61,8 @@ def _write(results: Results, folder: Path) -> None:
 
 
 def signs(text: str) -> str:
-    """Replace the signs that LaTeX has only in formulas."""
-    return text.translate(SIGNS)
+    """Replace the signs that LaTeX has only in formulas, and join the lines of a text."""
+    return " ".join(text.split()).translate(SIGNS)
 
 
 def escaped(frame: pd.DataFrame) -> Styler:
@@ -77,7 +77,7 @@ def latex(text: str) -> str:
     >>> print(latex("a_b & 95% <x>"))
     a\_b \& 95\% $<$x$>$
     """
-    return escaped(pd.DataFrame([" ".join(text.split())])).hide(axis="columns").to_string().strip()
+    return escaped(pd.DataFrame([text])).hide(axis="columns").to_string().strip()
 
 
 def booktabs(frame: pd.DataFrame) -> str:

@@ -13,7 +13,6 @@ import jinja2
 from PIL import Image
 
 from analysis import stresses
-from analysis.claims import REFERENCE
 from analysis.figures import style
 from analysis.report import tables
 from analysis.report.pages import pages
@@ -60,7 +59,7 @@ def render(results: Results) -> str:
         pages=claims,
         figures=figures,
         others=[f for f in figures if f["name"] not in shown and "experiment" in f],
-        reference=style.name(REFERENCE),
+        reference=" and ".join(map(style.name, study.references)),
         colours=style.VERDICT_COLOURS,
         tables=tables.all_tables(results),
         meanings=stresses.COLUMNS,

@@ -127,6 +127,7 @@ def verdicts(study: Study, table: pd.DataFrame) -> pd.DataFrame:
             "dataset": table["dataset"],
             "setting": table["setting"],
             "loss": table["loss"].map(style.name),
+            "reference": table["against"].map(style.name),
             "verdict": table["verdict"],
             "estimate": table["estimate"].map(signed),
             "95% interval": [
@@ -139,6 +140,8 @@ def verdicts(study: Study, table: pd.DataFrame) -> pd.DataFrame:
             "n": [f"{row['n']} of {row['planned']}" for row in rows],
         }
     )
+    if len(study.references) == 1:
+        frame = frame.drop(columns="reference")
     return without_setting(frame, study)
 
 

@@ -256,6 +256,7 @@ def _ids(value: Any) -> tuple[int, ...]:
     ids = [value] if isinstance(value, int) else value
     if not isinstance(ids, list) or not ids:
         raise ValueError(f"{value!r} is not allowed; allowed: a list of class ids, or a target")
+    ids = [to_number(one) for one in ids]  # a command line gives texts
     for one in ids:
         if isinstance(one, bool) or not isinstance(one, int) or not 0 <= one <= 255:
             raise ValueError(
@@ -345,6 +346,13 @@ class Config(Settings):
         ]
         | None
     ) = None
+    reference: Annotated[
+        list[Name],
+        Field(min_length=1),
+        BeforeValidator(unique),
+        BeforeValidator(lambda v: [v] if isinstance(v, str) else v),
+        WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}}),
+    ] = ["cross_entropy"]
     experiments: Annotated[dict[Name, ExperimentSettings], Field(min_length=1)] | None = None
     seeds: (
         Annotated[

@@ -8,6 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from experiments.plan.seeds import shortened
+
+LONGEST = 180
+"""Bytes of the name of a stress, which is a folder's name too."""
 NATURAL = "natural"
 """Fraction of windows that are placed anywhere in an image, as the dataset has it."""
 CONTROLLED_FRACTION = 0.06
@@ -201,7 +205,8 @@ class Stress(Mapping[str, Any]):
     @property
     def name(self) -> str:
         """Name in paths and tables: ``none``, ``flips-0.3``, ..."""
-        return "_".join(f"{knob}-{value}" for knob, value in self._knobs.items()) or "none"
+        text = "_".join(f"{knob}-{value}" for knob, value in self._knobs.items())
+        return shortened(text, LONGEST) or "none"
 
     @property
     def share(self) -> float | None:

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from experiments.plan.config import Optimizer, Schedule
-from experiments.plan.seeds import fingerprint
+from experiments.plan.seeds import shortened
 
 LONGEST = 48
 """Characters of a label; longer ones end in a fingerprint."""
@@ -21,7 +21,7 @@ def label_of(value: Any) -> str:
     'HorizontalFlip+RandomGamma-p-0.5'
     """
     text = re.sub(r"[^A-Za-z0-9.+_-]+", "-", _text(value)).strip("-")
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 9]}-{fingerprint(text)[:8]}"
+    return shortened(text, LONGEST)
 
 
 def _text(value: Any) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from experiments.errors import ConfigError
 from experiments.plan.values import numbers, to_name
-from losses.building import IMPORT_PATH, check_path, check_use, term
+from losses.building import IMPORT_PATH, check_path, check_use, nearest, term
 
 
 def loss_specs(value: Any) -> dict[str, dict[str, Any]]:
@@ -27,6 +27,16 @@ def loss_specs(value: Any) -> dict[str, dict[str, Any]]:
     if problems:
         raise ConfigError(problems)
     return specs
+
+
+def missing_references(names: list[str], specs: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """Yield the problems of reference losses that are not among the losses."""
+    for name in names:
+        if name not in specs:
+            yield (
+                f"reference: {name!r} is not among the losses{nearest(name, specs)}; allowed: "
+                f"{', '.join(specs)}"
+            )
 
 
 def _problems(spec: Any, name: str) -> Iterator[str]:

@@ -23,8 +23,6 @@ from experiments.plan.config import (
 )
 from losses import nearest
 
-TAGS = ("one", "axis", "number", "word", "[key]")
-"""Parts of a pydantic location that are no setting."""
 ALLOWED = {
     "int_type": "a whole number",
     "int_parsing": "a whole number",
@@ -48,13 +46,17 @@ ALLOWED = {
 """Kind of a pydantic error -> the allowed values."""
 
 
-def _problem(error: Mapping[str, Any]) -> Iterator[str]:
-    """Yield an error of pydantic as lines with the setting, its value and the allowed values."""
-    setting = ".".join(str(p) for p in error["loc"] if isinstance(p, str) and p not in TAGS)
+def _problem(error: Mapping[str, Any], values: Any) -> Iterator[str]:
+    """Yield an error of pydantic as lines with the setting, its value and the allowed values.
+
+    values: those that pydantic has read.
+    """
+    keys = _keys(error["loc"], values)
+    setting = ".".join(keys)
     value, kind, context = error["input"], error["type"], error.get("ctx", {})
     if kind == "extra_forbidden":
-        parent, _, key = setting.rpartition(".")
-        allowed = sorted(_fields_at(error["loc"][:-1]))
+        *parents, key = keys
+        parent, allowed = ".".join(parents), sorted(_fields_at(parents))
         yield (
             f"{parent}{': ' * bool(parent)}unknown setting {key!r}{nearest(key, allowed)}; "
             f"allowed: {', '.join(allowed)}"
@@ -76,9 +78,42 @@ def _problem(error: Mapping[str, Any]) -> Iterator[str]:
         yield f"{setting}: {value!r} is not allowed; allowed: {allowed}"
 
 
-def _fields_at(location: tuple) -> Iterable[str]:
+def _keys(location: Iterable[str | int], values: Any) -> list[str]:
+    """Return the parts of a pydantic location that are keys of the values.
+
+    >>> _keys(("datasets", "one", "[key]"), {"datasets": {"one": {}}})
+    ['datasets', 'one']
+    """
+    keys = []
+    for part in location:
+        if isinstance(values, Mapping) and part in values:
+            keys.append(part)
+            values = values[part]
+        elif isinstance(values, list) and isinstance(part, int):
+            values = values[part]
+    return keys
+
+
+def _unquoted(values: Any, setting: str = "") -> Iterator[str]:
+    """Yield the names in a configuration that YAML does not read as text, such as ``2018:``."""
+    if isinstance(values, list):
+        for value in values:
+            yield from _unquoted(value, setting)
+    if isinstance(values, Mapping):
+        for key, value in values.items():
+            if isinstance(key, str):
+                yield from _unquoted(value, f"{setting}.{key}".strip("."))
+            else:
+                yield (
+                    f"{setting or 'configuration'}: the name {key!r} is not allowed; allowed: "
+                    "a text (YAML reads names such as 2018, 007, null and yes as text only if "
+                    "they have quotes)"
+                )
+
+
+def _fields_at(parents: list[str]) -> Iterable[str]:
     """Return the names of the settings of a group of the configuration."""
-    match [part for part in location if isinstance(part, str) and part not in TAGS]:
+    match parents:
         case []:
             model = Config
         case ["datasets", _]:
@@ -108,12 +143,16 @@ def read(config: Mapping[str, Any]) -> tuple[Config, list[str]]:
     missing = [key for key in REQUIRED if config.get(key) is None]
     problems = [f"configuration: the setting {key!r} is missing" for key in missing]
     values = {key: value for key, value in config.items() if key not in missing}
+    for key in list(values):
+        if unquoted := list(_unquoted({key: values[key]})):
+            problems += unquoted
+            del values[key]
     try:
         return Config.model_validate(values), problems
     except ValidationError as error:
         errors = error.errors()
+    problems += (problem for one in errors for problem in _problem(one, values))
     for one in errors:
-        problems += _problem(one)
         section, *entry = one["loc"]
         if section in ("datasets", "experiments") and entry and len(values.get(section, {})) > 1:
             values[section] = {k: v for k, v in values[section].items() if str(k) != entry[0]}
@@ -124,10 +163,11 @@ def read(config: Mapping[str, Any]) -> tuple[Config, list[str]]:
 
 def level(values: Mapping[str, Any], setting: str) -> LevelSettings:
     """Return the checked settings of one level; ConfigError names them `setting`."""
+    values = dict(values)
     try:
-        return LevelSettings.model_validate(dict(values))
+        return LevelSettings.model_validate(values)
     except ValidationError as error:
-        lines = [line for one in error.errors() for line in _problem(one)]
+        lines = [line for one in error.errors() for line in _problem(one, values)]
         raise ConfigError(f"{setting}: {line.partition(': ')[2]}" for line in lines) from None
 
 

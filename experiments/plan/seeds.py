@@ -1,4 +1,4 @@
-"""Seeds and fingerprints that depend on their arguments only. Standard library only."""
+"""Seeds, fingerprints and short names, from their arguments only. Standard library only."""
 
 import hashlib
 import json
@@ -9,6 +9,18 @@ def fingerprint(value: Any) -> str:
     """Return the first 16 digits of the SHA-256 of a value's canonical JSON."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def shortened(text: str, longest: int) -> str:
+    """Return a text of at most so many bytes; a longer one ends in its fingerprint.
+
+    >>> shortened("abc", 20), len(shortened("abc" * 99, 20))
+    ('abc', 20)
+    """
+    if len(text.encode()) <= longest:
+        return text
+    start = text.encode()[: longest - 9].decode(errors="ignore")
+    return f"{start}-{fingerprint(text)[:8]}"
 
 
 def stable_seed(*parts: Any) -> int:

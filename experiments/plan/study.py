@@ -22,11 +22,12 @@ from experiments.plan.dataset import Dataset
 from experiments.plan.knobs import Stress
 from experiments.plan.labels import label_of
 from experiments.plan.levels import Experiment, Level
-from experiments.plan.losses import custom_modules
+from experiments.plan.losses import custom_modules, missing_references
 from experiments.plan.reading import read
 from experiments.plan.runs import Job, RunSpec, Workspace, cell_folder
-from experiments.plan.seeds import fingerprint
+from experiments.plan.seeds import fingerprint, shortened
 from experiments.plan.training import Setting
+from experiments.plan.values import LONGEST_FILE
 from losses import LOSSES
 
 
@@ -44,6 +45,7 @@ class Study:
         self.experiments: dict[str, Experiment] = {}
         points = self._resolve(checked, problems)
         self.name, self.losses, self.seeds = checked.study, checked.losses, checked.seeds
+        self.references = tuple(checked.reference)
         self.image_size, self.device = checked.image_size, checked.device
         self.mirror = checked.mirror
         self.job_per, self.runs_per_job = checked.job_per, checked.runs_per_job
@@ -87,6 +89,8 @@ class Study:
             points = grids.points(checked.training, checked.models)
         except ConfigError as error:
             problems += error.problems
+        if checked.losses:
+            problems += missing_references(checked.reference, checked.losses)
         if problems:
             raise ConfigError(problems)
         return points
@@ -111,6 +115,21 @@ class Study:
         """Return a file of the study's folder; `experiments.layout` has the names."""
         return Path(self.folder, name)
 
+    @property
+    def warnings(self) -> list[str]:
+        """Settings that are allowed and may not do the intended thing, each with the reason."""
+        found = []
+        if len(self.seeds) == 1:
+            found.append("seeds: estimates only, no verdicts: one seed has no interval")
+        if self.mirror and not any(map(self._is_mirrored, self.datasets.values())):
+            found.append("mirror: no dataset of the study uses it")  # an address may hold a secret
+        return found
+
+    def _is_mirrored(self, dataset: Dataset) -> bool:
+        if self.mirror_address:
+            return dataset.fetched
+        return dataset.folder == str(Path(self.mirror, dataset.source))
+
     # Training settings
 
     @property
@@ -128,7 +147,7 @@ class Study:
         labels = {axis: (labels | own)[axis] for axis in self._reference}
         different = [f"{axis}-{v}" for axis, v in labels.items() if v != self._reference[axis]]
         label = grids.words({axis: labels[axis] for axis in self._grid})
-        return Setting(training, labels, label, "_".join(different))
+        return Setting(training, labels, label, shortened("_".join(different), LONGEST_FILE))
 
     def settings_of(self, experiment: str) -> list[Setting]:
         """Return the grid for an experiment, without the axes that the experiment itself sets."""
@@ -259,7 +278,8 @@ class Study:
             size = self.runs_per_job or len(runs)
             for i in range(0, len(runs), size):
                 number = f"_part-{i // size + 1}" if size < len(runs) else ""
-                job = Job(f"{dataset}{part}{number}", dataset, tuple(runs[i : i + size]))
+                name = shortened(f"{dataset}{part}{number}", LONGEST_FILE)
+                job = Job(name, dataset, tuple(runs[i : i + size]))
                 if jobs.setdefault(job.name, job) is not job:
                     raise ConfigError(
                         f"two jobs have the name {job.name!r}; allowed: names of datasets and "
@@ -299,7 +319,8 @@ class Study:
     def analysis_fingerprint(self) -> str:
         """Fingerprint of the settings that the analysis reads."""
         cells = [experiment.levels for experiment in self.experiments.values()]
-        names = list(self.experiments), list(self.losses), self.seeds, self.rates
+        losses = list(self.losses), self.references
+        names = list(self.experiments), losses, self.seeds, self.rates
         return fingerprint([names, [s.label for s in self.settings], repr(cells)])
 
     def data_fingerprint(self, dataset: str) -> str:

@@ -46,7 +46,7 @@ def points(grid: Settings, models: dict[str, Settings]) -> list[tuple[dict[str, 
     """Return the labels and values of every combination; the first is the reference.
 
     models: names with the fields that each sets. ConfigError if a field is both an axis and set
-    by a model, or if two values of an axis have the same label.
+    by a model, if two values of an axis have the same label, or if two models are the same.
     """
     fields = {f: getattr(grid, f) for f in Training.model_fields if f != "learning_rate"}
     axes = {f: v for f, v in fields.items() if is_axis(f, v) and len(v) > 1}
@@ -59,6 +59,12 @@ def points(grid: Settings, models: dict[str, Settings]) -> list[tuple[dict[str, 
             for f in axes
             if f in part.model_fields_set
         ]
+    parts = [{f: getattr(part, f) for f in part.model_fields_set} for part in models.values()]
+    problems += [
+        f"models.{name}: {part} is not allowed; allowed: settings of no other model"
+        for i, (name, part) in enumerate(zip(models, parts, strict=True))
+        if single | part in [single | other for other in parts[:i]]
+    ]
     for f, values in axes.items():
         labels = [label_of(v) for v in values]
         if len(set(labels)) < len(labels):

@@ -6,6 +6,8 @@ from typing import Any
 
 LONGEST_NAME, LONGEST_LABEL = 100, 1000
 """Bytes of a name, which is a part of paths; characters of a label, which is in no path."""
+LONGEST_FILE = 180
+"""Bytes of a file's name that is made of several names. Systems allow 255, suffixes included."""
 
 
 def to_number(value: Any) -> Any:
@@ -64,7 +66,11 @@ def to_name(value: Any) -> str:
     Traceback (most recent call last):
     ValueError: '-h' is not allowed; allowed: letters, digits, '_' and '-', not '-' first
     """
-    if not isinstance(value, str) or not value.replace("_", "").replace("-", "").isalnum():
+    if not isinstance(value, str):
+        raise ValueError(
+            f"{value!r} is not allowed; allowed: a text (in quotes) of letters, digits, '_' and '-'"
+        )
+    if not value.replace("_", "").replace("-", "").isalnum():
         raise ValueError(f"{value!r} is not allowed; allowed: letters, digits, '_' and '-'")
     if value.startswith("-"):
         raise ValueError(

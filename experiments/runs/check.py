@@ -3,20 +3,26 @@
 It refuses settings that only the libraries can judge: the device, every model, optimizer,
 schedule and augmentation, and every loss. A custom loss is called in a process of its own. Each
 loss is called on a CPU, and on a GPU if the study uses one here.
+
+A step of training is checked in two parts, because the gradient at the weights is the product of
+two: each loss has a gradient at logits of the study's shapes, and each model passes gradients at
+its logits on to its weights. So the time grows with models plus losses, not with their pairs.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from segmentation_models_pytorch.base.modules import Activation
 from torch import nn
 
 import losses
@@ -35,8 +41,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("dicebench")
 
-MODEL_FIELDS = {"architecture", "encoder", "encoder_weights", "model_options"}
-"""Training settings that make the model."""
+MODEL_FIELDS = {"architecture", "encoder", "encoder_weights", "model_options", "batch_size"}
+"""Training settings that make the model, or that it may fail on."""
+LARGEST = 2**18
+"""Logits in a call of a loss, at most, as long as there are two images."""
 LIMIT = 600
 """Seconds for the calls of a custom loss, at most."""
 ON_TWO_DEVICES = re.compile("same device|not on the expected device")
@@ -91,32 +99,60 @@ def _checks(study: Study, device: str | None) -> Iterator[Callable[[], None]]:
     settings = study.trainings
     for training in {_text(t.model_dump(include=MODEL_FIELDS)): t for t in settings}.values():
         for classes, multilabel in study.class_counts:
-            yield partial(check_model, training, study.image_size, classes, multilabel)
+            for side in sorted({min(sides(study)), max(sides(study))}):
+                yield partial(check_model, training, side, classes, multilabel)
     for training in settings:
         yield partial(check_optimizer, training)
     lists = [t.augment for t in settings if isinstance(t.augment, list)]
     for specs in {_text(specs): specs for specs in lists}.values():
         grey = any(dataset.controlled for dataset in study.datasets.values())
-        yield partial(check_augment, specs, study.image_size, (1,) if grey else (1, 3))
+        for side in sorted(sides(study)):
+            yield partial(check_augment, specs, side, (1,) if grey else (1, 3))
     for name in study.losses:
         yield partial(check_everywhere, study, name, device)
 
 
+def sides(study: Study) -> set[int]:
+    """Return the sides in pixels of the images that models are trained on."""
+    return {study.side(s) for name in study.datasets for s in study.stresses(name).values()}
+
+
 def check_model(training: Training, side: int, classes: int, multilabel: bool = False) -> None:
-    """Build the model and call it on two grey images; ConfigError if that fails."""
+    """Build the model and make a training step on two grey images; ConfigError if that fails."""
     model = models.build(training, 1, classes, multilabel)
-    images = torch.zeros(min(2, training.batch_size), 1, side, side)
+    images = torch.linspace(-1, 1, min(2, training.batch_size) * side**2).mul(99).sin()
+    images = images.reshape(-1, 1, side, side)
     try:
-        with torch.no_grad():
-            logits = model(images)
-        if logits.shape[2:] != images.shape[2:]:
-            raise ValueError(f"its logits have shape {tuple(logits.shape)}")
+        logits = model(images)
+        _refuse_outputs(model, logits, (len(images), models.outputs(classes), side, side))
+        (logits * torch.linspace(1, 2, logits.numel()).view_as(logits)).sum().backward()
+        grads = [weight.grad for weight in model.parameters() if weight.grad is not None]
+        if not all(grad.isfinite().all() for grad in grads):
+            raise ValueError("the gradient at its weights is not finite")
+        if not any(grad.any() for grad in grads):
+            raise ValueError("the gradient at its weights is 0")
     except (RuntimeError, ValueError) as error:
         raise ConfigError(
             f"training: {training.architecture} with encoder {training.encoder!r}, batch_size "
             f"{training.batch_size} and model_options {training.model_options} fails on images of "
             f"image_size {side}: {error}"
         ) from None
+
+
+def _refuse_outputs(model: nn.Module, logits: Any, shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless a model returns logits of this shape, and nothing else."""
+    if not isinstance(logits, torch.Tensor):
+        raise ValueError(
+            f"it returns a {type(logits).__name__}; allowed: one tensor of logits, so no aux_params"
+        )
+    for part in model.segmentation_head.modules():
+        if isinstance(part, Activation) and not isinstance(part.activation, nn.Identity):
+            raise ValueError(
+                f"it ends in {type(part.activation).__name__}; allowed: no activation, because "
+                "losses take logits"
+            )
+    if logits.shape != shape:
+        raise ValueError(f"its logits have shape {tuple(logits.shape)}; allowed: {shape}")
 
 
 def check_optimizer(training: Training) -> None:
@@ -151,7 +187,7 @@ def check_everywhere(study: Study, name: str, device: str | None) -> None:
     call = partial(_call, min(study.timeout.step, LIMIT) if custom_modules(spec) else None)
     kinds = ["cpu", "cuda"] if device == "cuda" else ["cpu"]
     try:
-        problems = call(loss_problems, name, spec, counts, kinds)
+        problems = call(loss_problems, name, spec, shapes(study), kinds)
     except Died as died:
         raise ConfigError(f"losses.{name}: the call of {spec} ended by {died}") from None
     if problems:
@@ -171,11 +207,32 @@ def _call(limit: float | None, call: Callable[..., Any], *args: Any) -> Any:
     return call_alone(call, *args, preload=[__name__], limit=limit) if limit else call(*args)
 
 
+class Shape(NamedTuple):
+    """Numbers that set the shapes of logits and target: `side` in pixels."""
+
+    classes: int
+    multilabel: bool = False
+    batch_size: int = 2
+    side: int = 16
+
+    @property
+    def channels(self) -> int:
+        """Channels of the logits."""
+        return models.outputs(self.classes, self.multilabel)
+
+
+def shapes(study: Study) -> list[Shape]:
+    """Return the shapes that losses are called with: all classes, the extremes of the sizes."""
+    batch_sizes = {training.batch_size for training in study.trainings}
+    ends = itertools.product(*({min(v), max(v)} for v in (batch_sizes, sides(study))))
+    return [Shape(*n, *end) for n, end in itertools.product(study.class_counts, sorted(ends))]
+
+
 def loss_problems(
-    name: str, spec: dict[str, Any], counts: list[tuple[int, bool]], kinds: list[str]
-) -> list:
-    """Return the problems of a loss, for each of `Study.class_counts` and kind of device."""
-    calls = (partial(check_loss, name, spec, *n, device=kind) for kind in kinds for n in counts)
+    name: str, spec: dict[str, Any], shapes: list[Shape], kinds: list[str]
+) -> list[str]:
+    """Return the problems of a loss, for each shape and kind of device."""
+    calls = (partial(check_loss, name, spec, shape, kind) for kind in kinds for shape in shapes)
     return [shorten(problem, LONGEST) for problem in _problems(calls)]
 
 
@@ -188,52 +245,65 @@ def stranded(spec: dict[str, Any], counts: list[tuple[int, bool]]) -> str | None
     for classes, multilabel in counts:
         try:
             loss = losses.build(spec, multilabel=multilabel).to("meta")
-            loss(*_inputs(classes, multilabel, "meta"))
+            loss(*_inputs(Shape(classes, multilabel), "meta"))
         except Exception as error:
             if ON_TWO_DEVICES.search(text := describe(error)):
                 return text
     return None
 
 
-def _inputs(classes: int, multilabel: bool, device: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return logits and a target of so many classes."""
-    channels = models.outputs(classes, multilabel)
-    pixels = torch.linspace(-1, 1, 2 * channels * 16 * 16).sin().to(device)
-    numbers = torch.arange(2 * 16 * 16).reshape(2, 16, 16)
+def _inputs(shape: Shape, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return logits and a target; of two images at least, LARGEST elements at most."""
+    classes, channels, side = shape.classes, shape.channels, shape.side
+    n = min(shape.batch_size, max(2, LARGEST // (channels * side**2)))
+    pixels = torch.linspace(-1, 1, n * channels * side**2).mul(9).sin().to(device)
+    numbers = torch.arange(n * side**2).reshape(n, side, side)
     masks = numbers % (classes + 1)
-    if multilabel:
+    if shape.multilabel:
         masks = numbers[..., None] % torch.arange(2, classes + 2) == 0
     target = to_target(masks, classes)
-    return pixels.reshape(2, channels, 16, 16).requires_grad_(), target.to(device)
+    return pixels.reshape(n, channels, side, side).requires_grad_(), target.to(device)
 
 
 def check_loss(
     name: str,
     spec: dict[str, Any],
-    classes: int,
-    multilabel: bool = False,
-    *,
+    shape: Shape,
     device: str = "cpu",
 ) -> None:
-    """Call a loss on logits and a target of so many classes; ConfigError if that fails."""
+    """Call a loss on logits and a target of a shape; ConfigError if that fails."""
     setting = f"losses.{name}"
-    logits, target = _inputs(classes, multilabel, device)
+    logits, target = _inputs(shape, device)
     try:
-        value = losses.build(spec, multilabel=multilabel).to(device)(logits, target)
-        if not isinstance(value, torch.Tensor) or value.dim() or not torch.isfinite(value):
-            raise ValueError(
-                f"{spec} returned {_words(value)}; allowed: a scalar tensor, one finite number"
-            )
-        value.backward()
+        loss = losses.build(spec, multilabel=shape.multilabel).to(device)
     except ValueError as error:
         raise ConfigError(f"{setting}: {error}") from None
+    except Exception as error:
+        raise ConfigError(f"{setting}: {spec} cannot be built: {describe(error)}") from error
+    try:
+        value = loss(logits.clone(), target)  # a loss may change its input in place
+        usable = isinstance(value, torch.Tensor) and not value.dim() and torch.isfinite(value)
+        if usable:
+            value.backward()
     except Exception as error:
         raise ConfigError(
             f"{setting}: {spec} fails on logits of shape {tuple(logits.shape)} and target of shape "
             f"{tuple(target.shape)}{' on a GPU' * (device == 'cuda')}: {describe(error)}"
         ) from error
+    if not usable:
+        raise ConfigError(
+            f"{setting}: {spec} returned {_words(value)}; allowed: a scalar tensor, one finite "
+            "number"
+        )
     if logits.grad is None or not logits.grad.isfinite().all():
         raise ConfigError(f"{setting}: {spec} has no finite gradient at the logits")
+    if not logits.grad.any():
+        hint = ", such as one without a softmax, which is 1 for a single channel"
+        raise ConfigError(
+            f"{setting}: {spec} has the value {value.item() + 0.0:g} and no gradient: it is 0 at "
+            f"all logits of shape {tuple(logits.shape)}; allowed: a loss that depends on the "
+            f"logits{hint * (logits.shape[1] == 1)}"
+        )
 
 
 def _words(value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,8 +36,10 @@ COLUMNS = {
 A run without counts (diverged, failed) is one row with its status and empty counts. The axes of a
 study come after `learning_rate`: text columns with the labels of the run's setting."""
 
-NAMED = dict.fromkeys(("image", "class", "threshold"), str)
-"""Columns that identify the rows of a run, and their type."""
+NAMED = ("image", "class", "threshold")
+"""Columns that identify the rows of a run."""
+TEXT = ("dataset", "stress", "loss", "status", *NAMED)
+"""Columns of text, besides the axes."""
 SHOWN = 5
 """Number of invalid runs that a message lists."""
 NUMERIC = [c for c in COUNTS if c not in NAMED]
@@ -115,7 +117,7 @@ def _rows(folder: Path, run: RunSpec, record: dict[str, Any]) -> pd.DataFrame:
     key = run.key | {"status": record["status"]}
     if record["status"] != "ok":
         return pd.DataFrame([key])
-    counts = pd.read_csv(folder / COUNTS_FILE, dtype=NAMED)
+    counts = read_csv(folder / COUNTS_FILE, lambda column: column not in NAMED)
     tuned, scores = record["threshold"], record["val_dice"]
     at_half = 0.5 if len(tuned) == 1 or run.data["multilabel"] else np.nan
     pairs = list(zip(counts["class"], counts["threshold"], strict=True))
@@ -153,10 +155,29 @@ def check_table(table: pd.DataFrame, name: str) -> pd.DataFrame:
     return table
 
 
+def read_csv(
+    path: str | Path, is_number: Callable[[str], bool], missing: Collection[str] = ()
+) -> pd.DataFrame:
+    """Read a table with columns of text, in which ``2018``, ``007``, ``NA`` and ``true`` stay so.
+
+    is_number: tells the columns of numbers; their empty cells are NaN. missing: columns of text
+    with NaN for empty cells too.
+    """
+    header = pd.read_csv(path, nrows=0).columns
+    return pd.read_csv(
+        path,
+        dtype={name: str for name in header if not is_number(name)},
+        keep_default_na=False,
+        na_values={name: [""] for name in header if is_number(name) or name in missing},
+    )
+
+
+def read_rows(path: str | Path) -> pd.DataFrame:
+    """Read a table with the columns of ``runs.csv``, axes included."""
+    rows = read_csv(path, lambda column: column in COLUMNS and column not in TEXT, missing=NAMED)
+    return rows.astype({name: "Int64" for name in NUMERIC if name in rows})
+
+
 def read_table(path: str | Path) -> pd.DataFrame:
     """Read ``runs.csv`` and check it."""
-    header = list(pd.read_csv(path, nrows=0).columns)
-    known = {**NAMED, **dict.fromkeys(NUMERIC, "Int64")}
-    axes = [name for name in header if name not in COLUMNS]
-    table = pd.read_csv(path, dtype=known, converters=dict.fromkeys(axes, str))
-    return check_table(table, str(path))
+    return check_table(read_rows(path), str(path))

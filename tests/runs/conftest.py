@@ -21,8 +21,8 @@ def short(tiny):
 
 
 def prepared_study(config, stresses=None):
-    """The study of a configuration, with the data of its cells."""
-    study = Study(config)
+    """The study of a configuration, with the data of its cells; any loss may be its reference."""
+    study = Study({"reference": next(iter(config["losses"]))} | config)
     for dataset in study.datasets.values():
         for name in stresses or study.stresses(dataset.name):
             for seed in study.seeds:

@@ -108,7 +108,7 @@ def test_each_kind_of_model_is_measured_once(short, monkeypatch, training, measu
 def test_no_custom_loss_is_imported(short, in_tmp, monkeypatch):
     (in_tmp / "harmful_module.py").write_text("raise SystemExit('imported')\n")
     monkeypatch.syspath_prepend(in_tmp)
-    short["losses"] = {"harmful": {"use": "harmful_module:Loss"}}
+    short |= {"losses": {"harmful": {"use": "harmful_module:Loss"}}, "reference": "harmful"}
     assert estimate(Study(short), 1).models == 2
     assert "harmful_module" not in sys.modules
 

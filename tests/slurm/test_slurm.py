@@ -201,7 +201,8 @@ def test_after_a_killed_driver_the_same_command_goes_on_next_to_its_jobs(untrain
 @slow
 def test_a_job_over_its_time_limit_goes_on_from_the_last_checkpoint(slurm, tmp_path):
     step = "train_controlled"
-    study = {**STUDY, "losses": {"dice": {}}, "seeds": [0], "runs_per_job": None}
+    losses = {"losses": {"dice": {}}, "reference": "dice"}
+    study = {**STUDY, **losses, "seeds": [0], "runs_per_job": None}
     study |= {"experiments": {"imbalance": {"levels": {"small": {"size": "small"}}}}}
     study["training"] = {**STUDY["training"], "steps": 9000}  # longer than Slurm waits
     with study_on(slurm, copy_tree(tmp_path), study) as tree:
