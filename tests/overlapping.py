@@ -35,7 +35,7 @@ def config_of(tiny, knobs=None, classes=NESTED, multilabel=True, **dataset):
     own = {"folder": "cells", "classes": classes, "multilabel": multilabel}
     tiny["datasets"] = {"d": own | {"train": 7, "val": 2, "test": 3} | dataset}
     tiny["experiments"] = {"e": {"levels": {"x": knobs or {}}}}
-    tiny["losses"], tiny["seeds"] = {"dice_ce": {}}, [0]
+    tiny["losses"], tiny["seeds"], tiny["reference"] = {"dice_ce": {}}, [0], "dice_ce"
     return tiny
 
 

@@ -226,6 +226,7 @@ def test_a_folder_may_have_any_name(folder, tiny, tmp_path, monkeypatch, name):
 def test_a_mirror_may_be_in_the_home_folder(folder, tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     tiny["datasets"], tiny["mirror"] = {"own": {}}, "~"
+    tiny["experiments"] = {"e": {"levels": {"a": {}}}}
     assert Study(tiny).datasets["own"].folder == f"{tmp_path}/own"
 
 

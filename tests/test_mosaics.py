@@ -30,9 +30,9 @@ REAL = {
 """Dataset -> settings."""
 
 
-def study_of(tiny, folder, *, side=32, **settings):
-    sizes = {"train": 12, "val": 4, "test": 4} | settings
-    tiny["datasets"] = {"d": {"folder": str(folder), **sizes}}
+def study_of(tiny, folder=None, *, side=32, **settings):
+    place = {"folder": str(folder)} if folder else {}
+    tiny["datasets"] = {"d": {"train": 12, "val": 4, "test": 4} | place | settings}
     tiny["experiments"] = {"e": {"levels": {"a": {}}}}
     tiny["image_size"] = side
     return Study(tiny)
@@ -58,7 +58,8 @@ def test_levels_of_a_fraction_keep_the_objects_whole_and_at_their_size(tiny, in_
     if name == "generated":
         study = study_of(tiny, folder_of(in_tmp / "own", n=20, size=(90, 90)))
     elif (SHARED / name).is_dir():
-        study = study_of(tiny, SHARED / name, side=64, train=48, **REAL[name])
+        tiny["mirror"] = str(SHARED)
+        study = study_of(tiny, source=name, side=64, train=48, **REAL[name])
     else:
         pytest.skip("no real images beside the checkout")
     source = read_source(study, study.datasets["d"])

@@ -173,3 +173,11 @@ class A:
     wide = f"class L:\n    def __init__(self, *, {options}): ...\n"
     assert code.Source("losses/a.py", wide).wide_functions == []
     assert len(code.Source("analysis/a.py", wide).wide_functions) == 1
+
+
+def test_the_plan_loads_no_heavy_library():
+    code = (
+        "import sys; import experiments.plan.study; "
+        "bad = {'torch', 'numpy', 'pandas', 'scipy'} & set(sys.modules); assert not bad, bad"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

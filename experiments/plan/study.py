@@ -198,6 +198,12 @@ class Study:
         """Return the side of the images of a stress in pixels."""
         return self.image_size * stress.mosaic
 
+    @property
+    def sides(self) -> list[int]:
+        """The sides of all stressed images in pixels, in order."""
+        stresses = [stress for name in self.datasets for stress in self.stresses(name).values()]
+        return sorted(set(map(self.side, stresses)))
+
     def observers(self, dataset: str) -> list[str]:
         """Return the targets whose masks are training labels in some stress of a dataset."""
         stresses = self.stresses(dataset).values()
@@ -311,9 +317,7 @@ class Study:
     def check_fingerprint(self) -> str:
         """Fingerprint of the settings that are checked before training."""
         trainings = [training.model_dump() for training in self.trainings]
-        return fingerprint(
-            [self.losses, trainings, self.device, self.class_counts, self.image_size]
-        )
+        return fingerprint([self.losses, trainings, self.device, self.class_counts, self.sides])
 
     @property
     def analysis_fingerprint(self) -> str:

@@ -99,22 +99,17 @@ def _checks(study: Study, device: str | None) -> Iterator[Callable[[], None]]:
     settings = study.trainings
     for training in {_text(t.model_dump(include=MODEL_FIELDS)): t for t in settings}.values():
         for classes, multilabel in study.class_counts:
-            for side in sorted({min(sides(study)), max(sides(study))}):
+            for side in sorted({study.sides[0], study.sides[-1]}):
                 yield partial(check_model, training, side, classes, multilabel)
     for training in settings:
         yield partial(check_optimizer, training)
     lists = [t.augment for t in settings if isinstance(t.augment, list)]
     for specs in {_text(specs): specs for specs in lists}.values():
         grey = any(dataset.controlled for dataset in study.datasets.values())
-        for side in sorted(sides(study)):
+        for side in study.sides:
             yield partial(check_augment, specs, side, (1,) if grey else (1, 3))
     for name in study.losses:
         yield partial(check_everywhere, study, name, device)
-
-
-def sides(study: Study) -> set[int]:
-    """Return the sides in pixels of the images that models are trained on."""
-    return {study.side(s) for name in study.datasets for s in study.stresses(name).values()}
 
 
 def check_model(training: Training, side: int, classes: int, multilabel: bool = False) -> None:
@@ -224,7 +219,7 @@ class Shape(NamedTuple):
 def shapes(study: Study) -> list[Shape]:
     """Return the shapes that losses are called with: all classes, the extremes of the sizes."""
     batch_sizes = {training.batch_size for training in study.trainings}
-    ends = itertools.product(*({min(v), max(v)} for v in (batch_sizes, sides(study))))
+    ends = itertools.product(*({min(v), max(v)} for v in (batch_sizes, study.sides)))
     return [Shape(*n, *end) for n, end in itertools.product(study.class_counts, sorted(ends))]
 
 

@@ -30,6 +30,7 @@ def one(tiny, cells):
     def make(loss=None, **training):
         config = config_of(tiny)
         config["losses"] = {"loss": loss or {"use": "dice_ce"}}
+        config["reference"] = "loss"
         config["training"] |= training
         study = prepared_study(config)
         (run,) = study.runs
