@@ -20,7 +20,7 @@ import matplotlib.pyplot as plt
 import torch
 
 from losses import LOSSES, build
-from losses._interface import options
+from losses._options import options
 from losses.overlap import OverlapLoss
 
 BLUE, RED = "#0072B2", "#D55E00"  # of Okabe and Ito's palette, safe for the colour-blind
