@@ -144,13 +144,13 @@ def ignored_pixels(
     >>> ignored_pixels(torch.tensor([[0, 2]]), 2, dense=False).tolist()
     [[[False, True]]]
     """
-    if ignore_index is None or not _holds(target.dtype, ignore_index):
+    if ignore_index is None:
         return None
-    if not dense:
-        return (target == ignore_index).unsqueeze(1)
-    if 0 <= ignore_index < target.shape[1] > 1:
+    if dense and 0 <= ignore_index < target.shape[1] > 1:
         return target[:, ignore_index : ignore_index + 1] == 1
-    return target[:, :1] == ignore_index
+    if not _holds(target.dtype, ignore_index):
+        return None
+    return (target[:, :1] if dense else target.unsqueeze(1)) == ignore_index
 
 
 def _holds(dtype: torch.dtype, value: int) -> bool:
@@ -169,6 +169,7 @@ def flat_weight(weight: Weight | None, shape: tuple[int, ...]) -> Shaped[Tensor,
     """Return the checked weights of pixels with flat space."""
     if weight is None:
         return None
+    shape = tuple(shape)
     expected = shape[:1] + shape[2:]
     if tuple(weight.shape) not in (expected, (shape[0], 1, *shape[2:])):
         raise ValueError(

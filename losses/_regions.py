@@ -12,8 +12,6 @@ from torch.nn import functional as F
 from losses._blocks import Block, Blocks, Formula, Scratch
 from losses._reading import is_readable, probability
 
-PART = 2**16
-"""Elements that BLAS adds at once."""
 COUNTS = {"target", "target_squared", "count"}
 """Sums that read no probability."""
 
@@ -40,15 +38,20 @@ class RegionBlocks(Blocks):
         else:
             p = _probability_into(x, p)
         q, y = (p, part) if w is None or logs.keys() == {*kernel.terms} - COUNTS else (p * w, part)
+
+        def dot(a: Tensor, b: Tensor) -> Tensor:
+            # Not by BLAS, which adds in so few parts that constant values lose digits.
+            return torch.mul(a, b, out=scratch("pixels", x)).sum(-1)
+
         make = {
-            "overlap": lambda: _dot(q, y),
+            "overlap": lambda: dot(q, y),
             "predicted": lambda: q.sum(-1),
-            "squared": lambda: _dot(q, q),
+            "squared": lambda: dot(q, q),
             "distance": lambda: torch.sub(q, y, out=scratch("pixels", x)).abs_().sum(-1),
             "nll": lambda: logs["nll"],
             "flat": lambda: logs["flat"],
             "target": lambda: y.sum(-1),
-            "target_squared": lambda: _dot(y, y),
+            "target_squared": lambda: dot(y, y),
             "count": lambda: (
                 x.new_full(x.shape[:2], x.shape[2]) if w is None else w.sum(-1).expand(x.shape[:2])
             ),
@@ -116,7 +119,7 @@ def _likelihood(
     if total is None:
         log = likely = _sum_log(rest, x.shape[1], (pixels if rest is not pixels else p)[:, :1])
     else:
-        log, likely = rest.log1p_().sum(-1), _dot(rest, total)
+        log, likely = rest.log1p_().sum(-1), rest.mul_(total).sum(-1)
     if x.shape[1] == 1:
         torch.sigmoid(x, out=p)
     logs = {"nll": likely, "flat": log}
@@ -153,9 +156,10 @@ def _softmax(
     if "flat" in terms:
         far["flat"] = -_weighted(depth, w).sum((1, 2)).unsqueeze(1) / x.shape[1]
     if "nll" in terms:
-        far["nll"] = -_dot(depth, part).sum(1, keepdim=True)
+        far["nll"] = -torch.mul(depth, part, out=p).sum((1, 2)).unsqueeze(1)
         if not is_readable(x) or far["nll"].isnan().any():  # y of 0 times an infinite logit
-            far["nll"] = -_dot(depth.masked_fill(y == 0, 0), part).sum(1, keepdim=True)
+            torch.mul(depth.masked_fill(y == 0, 0), part, out=p)
+            far["nll"] = -p.sum((1, 2)).unsqueeze(1)
     _exp(depth, p, pixels)
     total = y.sum(1, keepdim=True)
     rest = torch.sub(p, y, out=pixels).sum(1, keepdim=True)
@@ -210,18 +214,6 @@ def _probability_into(x: Tensor, p: Tensor | None) -> Tensor:
     if x.shape[1] == 1:
         return torch.sigmoid(x, out=p)
     return torch.softmax(x, 1, out=p)
-
-
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Return sum(a b) over the last axis; long rows on a CPU by BLAS, which stores no product.
-
-    BLAS adds in few parts, so it rounds the sum of a whole row too often.
-    """
-    if not is_readable(a) or a.shape[2] < 2**14:
-        return (a * b).sum(-1)
-    rows = zip(a.flatten(0, 1), b.flatten(0, 1), strict=True)
-    parts = [torch.dot(*p) for u, v in rows for p in zip(u.split(PART), v.split(PART), strict=True)]
-    return torch.stack(parts).view(*a.shape[:2], -1).sum(-1)
 
 
 def _sum_log(rest: Tensor, classes: int, other: Tensor) -> Tensor:
