@@ -25,7 +25,8 @@ SIGNED = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: to
 TOLERANCE = 1e-3
 """Difference from 1, at most, of the sum of a pixel's probabilities; rounding aside."""
 OVERLAPPING = (
-    "for classes that overlap use losses.build(..., multilabel=True), a sigmoid per channel"
+    "for classes that overlap use losses.build(..., multilabel=True), or wrap a custom loss of one "
+    "channel in losses.MultiLabelLoss"
 )
 
 

@@ -343,6 +343,21 @@ def test_a_custom_loss_may_be_a_term_of_a_sum(tiny):
         assert len(list(build(study.losses[name]).children())) == 2
 
 
+def test_a_configuration_takes_the_sums_that_build_takes(tiny):
+    own = {"use": "tests.user_losses:MyLoss", "weight": 0.5}
+    specs = {
+        "two": {"sum": {"a": {"use": "dice", "weight": 1}, "b": {"use": "dice", "smooth": 1}}},
+        "deep": {"sum": {"in": {"weight": 2, "sum": {"own": own, "dice": 1}}, "own": own}},
+        "labels": {"sum": {"dice": 1, "own": own}, "multilabel": True},
+        "dice": {"multilabel": True},
+        "dice_ce": {"smooth": 1, "per": "batch", "class_weights": [1]},
+    }
+    tiny["losses"] = {"cross_entropy": {}} | specs
+    study = Study(tiny)
+    for name in specs:
+        build(study.losses[name])
+
+
 def test_numbers_among_options_may_be_texts(tiny):
     tiny["training"]["optimizer"] = {"name": "AdamW", "weight_decay": "1e-2"}
     tiny["losses"] = {"focal": {"gamma": "2e0"}, "s": {"sum": {"dice": "5e-1"}}}
