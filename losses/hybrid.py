@@ -10,8 +10,7 @@ Sums of losses with fixed weights, or with weights that change over the training
     True
     >>> build({"use": "dice_focal", "gamma": 1})
     DiceFocalLoss(
-      dice=1.0, focal=1.0, gamma=1, ignore_index=None
-      ...
+      dice=1.0, focal=1.0, gamma=1, ...
 """
 
 from __future__ import annotations
