@@ -287,7 +287,7 @@ def declared(path: str) -> tuple[dict[str, Any], dict[str, Any]]:
     Options whose default is no literal are left out. A class's own come before inherited ones.
 
     >>> declared("losses.objects:BlobLoss")
-    ({'reduction': 'mean', 'ignore_index': None, 'criterion': 'dice'}, {})
+    ({'ignore_index': None, 'reduction': 'mean', 'criterion': 'dice'}, {})
     """
     module, _, name = path.partition(":")
     statement = _statements(module).get(name)
