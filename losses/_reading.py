@@ -205,10 +205,10 @@ def _check_sums(target: Tensor, ignored: Tensor | None, one_axis: bool) -> None:
     rounding = 2 * torch.finfo(target.dtype).eps if target.is_floating_point() else 0
     least, greatest = (x.item() for x in torch.aminmax(total))
     if max(1 - least, greatest - 1) > max(TOLERANCE, rounding):
-        advice = "; for images (N, H, W) call loss(logits.unsqueeze(1), target)" if one_axis else ""
+        advice = "for images (N, H, W) call loss(logits.unsqueeze(1), target); " if one_axis else ""
         raise ValueError(
             f"target probabilities must sum to 1 over the {target.shape[1]} channels, got "
-            f"{least:g}..{greatest:g}; {OVERLAPPING}{advice}"
+            f"{least:g}..{greatest:g}; {advice}{OVERLAPPING}"
         )
 
 
