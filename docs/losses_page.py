@@ -20,7 +20,7 @@ import matplotlib.pyplot as plt
 import torch
 
 from losses import LOSSES, build
-from losses._interface import options
+from losses._options import options
 from losses.overlap import OverlapLoss
 
 BLUE, RED = "#0072B2", "#D55E00"  # of Okabe and Ito's palette, safe for the colour-blind
@@ -187,6 +187,11 @@ pixels of the batch. The minimiser is the p of least expected loss over y.
 
 Every loss is called `loss(logits, target)`: logits (N, C, *space), with the sigmoid for C = 1 and
 the softmax for C > 1, and a target of class indices (N, *space) or probabilities (N, C, *space).
+For classes that overlap `build(spec, multilabel=True)`, or `multilabel: true` in a configuration,
+takes the mean over the channels of the loss of each, with the sigmoid. `loss(logits, target,
+weight=w)` weighs the pixels, (N, *space). `reduction="none"` returns a value for each pixel of the
+means over pixels, and of the other losses for each image. Second derivatives, `torch.func` and
+`torch.compile` work, except where a loss makes maps or reads values.
 In a configuration a loss is its name, `{{use: name, option: value}}`, an import path
 `{{use: "package.module:Class"}}`, or a sum
 `{{sum: {{name: weight, name: {{weight: 1, option: value}}}}}}`.

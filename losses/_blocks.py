@@ -3,21 +3,20 @@
 A kernel (`losses._sums.Kernel`) states its sums as a plain formula. This module computes the same
 sums and their gradient in blocks, so that only the gradient itself is allocated. On a CPU a block
 fits the cache; on other devices blocks only limit the memory of very large inputs. `Blocks` works
-for any kernel, by autograd; `RegionBlocks` has a faster closed form for the sums that most losses
-share.
+for any kernel, by autograd; `losses._regions` has a faster closed form for the sums that most
+losses share.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
-from torch.nn import functional as F
 
-from losses._interface import dense_target, on_cpu, probability, wide
+from losses._reading import dense_target, is_readable, wide
 
 BLOCK = 2**20
 """Elements of a block on a CPU: small enough for its cache, large enough to hide Python's overhead.
@@ -30,7 +29,7 @@ DEVICE_BLOCK = 2**26
 
 def is_small(x: Tensor) -> bool:
     """Return whether autograd on the plain formula is fastest: on a CPU if it fits the cache."""
-    return x.numel() <= (BLOCK // 16 if on_cpu(x) else DEVICE_BLOCK)
+    return x.numel() <= (BLOCK // 16 if is_readable(x) else DEVICE_BLOCK)
 
 
 class Block(NamedTuple):
@@ -68,7 +67,7 @@ def whole(
 def _slices(x: Tensor, closed_form: bool) -> Iterator[tuple[slice, slice]]:
     """Yield slices (images, pixels) that cut (N, C, L) into blocks of about BLOCK elements."""
     images, classes, pixels = x.shape
-    size = (BLOCK if closed_form else BLOCK // 8) if on_cpu(x) else DEVICE_BLOCK
+    size = (BLOCK if closed_form else BLOCK // 8) if is_readable(x) else DEVICE_BLOCK
     step_n = max(1, size // (classes * pixels))
     step_l = pixels if step_n > 1 else min(pixels, max(1, size // classes))
     for n in range(0, images, step_n):
@@ -99,6 +98,8 @@ class Blocks:
 
     keeps_probability = False
     """Whether `sums` writes the probability into `p`, and `gradient` reads it."""
+    masks_only = False
+    """Whether weights must be 0 or 1."""
 
     def sums(
         self, kernel: Formula, block: Block, scratch: Scratch, p: Tensor | None = None
@@ -138,7 +139,8 @@ class BlockSums(torch.autograd.Function):
 
     The stored tensor is all that the backward pass needs: the probability, or the gradient if each
     image has one sum (known up to a factor). It becomes the gradient that is returned. A second
-    backward pass, and a kernel that stores nothing, recompute the values of each block.
+    backward pass, and a kernel that stores nothing, recompute the values of each block. A gradient
+    that is differentiated again is that of the plain formula.
     """
 
     @staticmethod
@@ -151,6 +153,9 @@ class BlockSums(torch.autograd.Function):
     ) -> Float[Tensor, "k n c"]:
         """Return the sums."""
         ctx.kernel, ctx.stored, blocks = kernel, None, kernel.blocks
+        if blocks.masks_only and w is not None and w.dtype != torch.bool:
+            blocks = Blocks()
+        ctx.blocks = blocks
         ctx.save_for_backward(x, y, w)
         if ctx.needs_input_grad[1] and (blocks.keeps_probability or kernel.single):
             ctx.stored = torch.empty_like(x, dtype=wide(x[:0]).dtype)
@@ -170,171 +175,22 @@ class BlockSums(torch.autograd.Function):
         return out
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(
         ctx: torch.autograd.function.FunctionCtx, g: Float[Tensor, "k n c"]
     ) -> tuple[None, Float[Tensor, "n c l"], None, None]:
         """Return the gradient with respect to the logits."""
         x, y, w = ctx.saved_tensors
+        if torch.is_grad_enabled():  # create_graph=True: the plain formula has all derivatives
+            sums = ctx.kernel.sums(*whole(x, y, w))
+            return None, *torch.autograd.grad(sums, x, g, create_graph=True), None, None
         stored, ctx.stored = ctx.stored, None
         if ctx.kernel.single and stored is not None:
             return None, stored.mul_(g[0].unsqueeze(-1)).to(x.dtype), None, None
         grad, scratch = torch.empty_like(x) if stored is None else stored, Scratch()
-        blocks = ctx.kernel.blocks
+        blocks = ctx.blocks
         for images, pixels in _slices(x, blocks.keeps_probability):
             block = _cut(x, y, w, images, pixels)
             out = grad[images, :, pixels]
             p = None if stored is None else out
             blocks.gradient(ctx.kernel, block, g[:, images], out, scratch, p)
         return None, grad.to(x.dtype), None, None
-
-
-class RegionBlocks(Blocks):
-    """Closed forms for the terms of `losses._sums.RegionSums`; the weight must be 0 or 1.
-
-    With p the probability and y the target, d overlap / dp = y, d predicted / dp = 1,
-    d squared / dp = 2 p, d distance / dp = sign(p - y); d nll / dlogit = p - y and
-    d flat / dlogit = p - 1/C (C = 2 for the sigmoid).
-    """
-
-    keeps_probability = True
-
-    def sums(
-        self, kernel: Formula, block: Block, scratch: Scratch, p: Tensor | None = None
-    ) -> Float[Tensor, "k n c"]:
-        """Return the sums of a block, and write the probability into `p`."""
-        x, y, w = block
-        p = _probability_into(x, p)
-        if w is not None:
-            x, y, q = x * w, y * w, p * w
-        else:
-            q = p
-        if "nll" in kernel.terms or "flat" in kernel.terms:
-            top = _best_log(x, p, w, scratch)
-        make = {
-            "overlap": lambda: _dot(q, y),
-            "predicted": lambda: q.sum(-1),
-            "squared": lambda: _dot(q, q),
-            "distance": lambda: torch.sub(q, y, out=scratch("pixels", x)).abs_().sum(-1),
-            "nll": lambda: top - _dot(x, y).sum(1, keepdim=True),
-            "flat": lambda: top - x.sum((1, 2)).unsqueeze(1) / max(2, x.shape[1]),
-            "target": lambda: y.sum(-1),
-            "target_squared": lambda: _dot(y, y),
-            "count": lambda: (
-                x.new_full(x.shape[:2], x.shape[2]) if w is None else w.sum(-1).expand(x.shape[:2])
-            ),
-        }
-        return stack(x, [make[t]() for t in kernel.terms])
-
-    def gradient(
-        self,
-        kernel: Formula,
-        block: Block,
-        g: Float[Tensor, "k n c"],
-        out: Float[Tensor, "n c l"],
-        scratch: Scratch,
-        p: Tensor | None = None,
-    ) -> None:
-        """Write d(sum(g * sums)) / dx into `out`, which may be `p` itself."""
-        x, y, w = block
-        g = dict(zip(kernel.terms, g.unsqueeze(-1), strict=True))
-        p = probability(x) if p is None else p
-        steps = {
-            "overlap": lambda into: torch.mul(y, g["overlap"], out=into),
-            "squared": lambda into: torch.mul(p, 2 * g["squared"], out=into),
-            "distance": lambda into: torch.sub(p, y, out=into).sign_().mul_(g["distance"]),
-        }
-        dx = _total([steps[t] for t in steps if t in g], x, scratch)
-        if "predicted" in g:
-            dx = scratch("total", x).zero_() if dx is None else dx
-            dx.add_(g["predicted"])
-        last = w is None and "nll" not in g and "flat" not in g and out.dtype == p.dtype
-        if dx is not None:
-            dx = _through_probability(dx, p, out if last else dx)
-            if last:
-                return
-        steps = {
-            "nll": lambda into: torch.sub(p, y, out=into).mul_(g["nll"][:, :1]),
-            "flat": lambda into: torch.sub(p, 1 / max(2, x.shape[1]), out=into).mul_(
-                g["flat"][:, :1]
-            ),
-        }
-        dx = _total([steps[t] for t in steps if t in g], x, scratch, dx)
-        out.copy_(dx if w is None else dx * w)
-
-
-def stack(x: Float[Tensor, "n c l"], sums: Iterable[Tensor]) -> Float[Tensor, "k n c"]:
-    """Stack sums (n, C); a sum (n, 1) without classes is padded to channel 0 of (n, C)."""
-    rows = x.shape[:2]
-    return torch.stack([v if v.shape == rows else F.pad(v, (0, rows[1] - 1)) for v in sums])
-
-
-def _best_log(x: Tensor, p: Tensor, w: Tensor | None, scratch: Scratch) -> Tensor:
-    """Return sum(max x - log max p), (n, 1); -log p_c is that less x_c, and max p at least 1/C."""
-    if x.shape[1] == 1:
-        top = torch.clamp(x, 0, out=scratch("pixels", x)).sum(-1)
-        best = torch.sub(p, 0.5, out=scratch("pixels", x)).abs_().add_(0.5)
-    else:
-        top = x.amax(1, keepdim=True).sum(-1)
-        best = p.amax(1, keepdim=True)
-    if w is not None:
-        best = torch.where(w > 0, best, 1.0)
-    top -= _sum_log(best, x.shape[1])
-    return top
-
-
-def _through_probability(dp: Tensor, p: Tensor, out: Tensor) -> Tensor:
-    """Return the gradient of the logits from that of the probability, written into `out`."""
-    if p.shape[1] == 1:
-        return torch.ops.aten.sigmoid_backward.grad_input(dp, p, grad_input=out)
-    # Blocks are not contiguous, and torch's own softmax backward would copy them.
-    mean = dp.mul_(p).sum(1, keepdim=True)
-    return torch.addcmul(dp, p, mean, value=-1, out=out)
-
-
-def _total(
-    steps: list[Callable[[Tensor], Tensor]],
-    x: Tensor,
-    scratch: Scratch,
-    total: Tensor | None = None,
-) -> Tensor | None:
-    """Return the sum of the steps; each writes into the buffer that it receives."""
-    for step in steps:
-        if total is None:
-            total = step(scratch("total", x))
-        else:
-            total.add_(step(scratch("step", x)))
-    return total
-
-
-def _probability_into(x: Tensor, p: Tensor | None) -> Tensor:
-    if p is None:
-        return probability(x)
-    if x.shape[1] == 1:
-        return torch.sigmoid(x, out=p)
-    return torch.softmax(x, 1, out=p)
-
-
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Return sum(a b) over the last axis; long rows on a CPU by BLAS, which stores no product."""
-    if on_cpu(a) and a.shape[2] >= 2**14:
-        return torch.stack(
-            [torch.dot(*rows) for rows in zip(a.flatten(0, 1), b.flatten(0, 1), strict=True)]
-        ).view(a.shape[:2])
-    return (a * b).sum(-1)
-
-
-def _sum_log(best: Tensor, classes: int) -> Tensor:
-    """Return sum log(best) over the last axis, for best in [1/C, 1] (1/2 for the sigmoid).
-
-    A logarithm costs more than all other operations together, so take one of a product of many:
-    64 values above 1/2, or 16 above 1/128, are far from underflow in float32. Overwrites `best`.
-    """
-    folds = 6 if classes <= 2 else 4 if classes <= 128 else 0
-    odd = best.shape[-1] % 2**folds
-    rest = best[..., best.shape[-1] - odd :].log().sum(-1) if odd else 0
-    best = best[..., : best.shape[-1] - odd]
-    for _ in range(folds):
-        half = best.shape[-1] // 2
-        best = best[..., :half].mul_(best[..., half:])
-    return best.log().sum(-1) + rest

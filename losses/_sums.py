@@ -14,8 +14,9 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
-from losses._blocks import Blocks, BlockSums, RegionBlocks, is_small, stack, whole
-from losses._interface import probability
+from losses._blocks import Blocks, BlockSums, is_small, whole
+from losses._reading import is_traced, probability
+from losses._regions import RegionBlocks, stack
 
 
 class Kernel:
@@ -39,7 +40,7 @@ class Kernel:
         w: Shaped[Tensor, "n _ l"] | None = None,
     ) -> Float[Tensor, "k n c"]:
         """Return the sums of logits of any floating type and any target; None weighs by 1."""
-        if torch.compiler.is_compiling() or is_small(x):
+        if is_traced() or is_small(x):
             return self.plain(x, y, w)
         return BlockSums.apply(self, x, y, w)
 
@@ -51,6 +52,8 @@ class Kernel:
 @dataclass(frozen=True)
 class Sums:
     """Sums over the pixels of each image and class, (N, C) each; nll and flat (N, 1) or channel 0.
+
+    With weights of pixels every sum is weighted; then `partial` is True.
 
     overlap sum p y, predicted sum p, squared sum p^2, distance sum |p - y|, target sum y,
     target_squared sum y^2, count the number of pixels, nll sum -log p_true, flat
@@ -70,23 +73,27 @@ class Sums:
     error: Tensor = None
     missed: Tensor = None
     invented: Tensor = None
+    partial: bool = False
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Sums:
         """Return the function of each sum."""
-        return Sums(**{name: function(v) for name, v in self.items()})
+        return self._with({name: function(v) for name, v in self.items()})
+
+    def _with(self, sums: dict[str, Tensor]) -> Sums:
+        return Sums(**sums, partial=self.partial)
 
     def where(self, condition: Bool[Tensor, "n c"], other: Sums) -> Sums:
         """Return the sums of `other` where the condition holds, and these elsewhere."""
         pairs = [(name, getattr(other, name), v) for name, v in self.items()]
-        return Sums(**{n: v if o is v else torch.where(condition, o, v) for n, o, v in pairs})
+        return self._with({n: v if o is v else torch.where(condition, o, v) for n, o, v in pairs})
 
     def only(self, names: Iterable[str]) -> Sums:
         """Return the named sums."""
-        return Sums(**{name: getattr(self, name) for name in names})
+        return self._with({name: getattr(self, name) for name in names})
 
     def items(self) -> list[tuple[str, Tensor]]:
         """Return (name, value) of the sums that were computed."""
-        return [(f.name, v) for f in fields(self) if (v := getattr(self, f.name)) is not None]
+        return [(name, v) for name in TERMS if (v := getattr(self, name)) is not None]
 
     def of_background(self) -> Sums:
         """Return the sums of 1 - p and 1 - y for classes without a true pixel: sum y is 0."""
@@ -101,10 +108,10 @@ class Sums:
             "missed": lambda v: self.invented,
             "invented": lambda v: self.missed,
         }
-        return Sums(**{name: other.get(name, lambda v: v)(v) for name, v in self.items()})
+        return self._with({name: other.get(name, lambda v: v)(v) for name, v in self.items()})
 
 
-TERMS = tuple(f.name for f in fields(Sums))
+TERMS = tuple(f.name for f in fields(Sums) if f.name != "partial")
 
 
 class RegionSums(Kernel):
@@ -123,7 +130,8 @@ class RegionSums(Kernel):
 
     def __call__(self, x: Tensor, y: Tensor, w: Tensor | None = None) -> Sums:
         """Return the sums by name."""
-        return Sums(**dict(zip(self.terms, super().__call__(x, y, w), strict=True)))
+        sums = dict(zip(self.terms, super().__call__(x, y, w), strict=True))
+        return Sums(**sums, partial=w is not None)
 
     def plain(self, x: Tensor, y: Tensor, w: Tensor | None = None) -> list[Tensor]:
         """Return the sums of all pixels at once; they need no stack."""
@@ -166,5 +174,12 @@ def nll(x: Float[Tensor, "n c l"], y: Float[Tensor, "n c l"]) -> Float[Tensor, "
     0.6931471824645996
     """
     if x.shape[1] == 1:
-        return F.binary_cross_entropy_with_logits(x, y, reduction="none")
-    return -(y * F.log_softmax(x, 1)).sum(1, keepdim=True)
+        # An infinite logit costs nothing where it is right; torch multiplies it by 0.
+        most = torch.finfo(x.dtype).max
+        return F.binary_cross_entropy_with_logits(x.clamp(-most, most), y, reduction="none")
+    return -(of_true(F.log_softmax(x, 1), y) * y).sum(1, keepdim=True)
+
+
+def of_true(log_p: Float[Tensor, "n c l"], share: Float[Tensor, "n c l"]) -> Float[Tensor, "n c l"]:
+    """Return log p, 0 where the share of the class is 0: log p may be infinite there."""
+    return log_p.masked_fill(share == 0, 0)

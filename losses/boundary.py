@@ -15,22 +15,22 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from losses._interface import (
+from losses._interface import MapLoss, SegmentationLoss, to_numpy
+from losses._options import choose, number
+from losses._reading import (
     Logits,
-    MapLoss,
     Maps,
     Scalar,
-    SegmentationLoss,
     Target,
+    Weight,
     checks_values,
-    choose,
     dense_target,
+    is_readable,
     no_autocast,
-    number,
-    on_cpu,
+    or_one,
     probability,
     read,
     wide,
@@ -52,9 +52,9 @@ class _DistanceLoss(MapLoss):
         self.empty = choose("empty", empty, ("background", "skip"))
 
     def weight(
-        self, counts: Bool[Tensor, "n 1 l"] | None, maps: Float[Tensor, "n c *space"]
+        self, w: Shaped[Tensor, "n 1 l"] | None, maps: Float[Tensor, "n c *space"]
     ) -> tuple[Float[Tensor, "n c l"], int | Tensor]:
-        """Return the maps, 0 at ignored pixels and classes, and the number of elements to count."""
+        """Return the weighted maps, 0 at ignored pixels and classes, and the sum of the weights."""
         maps = maps.flatten(2)
         classes = maps.shape[1]
         if not self.background:
@@ -62,9 +62,9 @@ class _DistanceLoss(MapLoss):
                 raise ValueError("background=False needs logits of more than one channel")
             maps = torch.cat([torch.zeros_like(maps[:, :1]), maps[:, 1:]], 1)
             classes -= 1
-        if counts is None:
+        if w is None:
             return maps, maps.shape[0] * maps.shape[2] * classes
-        return maps * counts, counts.sum().clamp_min(1) * classes
+        return maps * w, or_one(w.sum()) * classes
 
 
 class BoundaryLoss(_DistanceLoss):
@@ -88,9 +88,15 @@ class BoundaryLoss(_DistanceLoss):
             return np.full(mask.shape, 0.0 if self.empty == "skip" else -1.0 if mask.all() else 1.0)
         return np.where(mask, 1 - distance_transform_edt(mask), distance_transform_edt(~mask))
 
-    def forward(self, logits: Logits, target: Target, maps: Maps | None = None) -> Scalar:
-        x, _, counts = read(logits, target, self.ignore_index)
-        distance, pixels = self.weight(counts, self.maps_for(logits, target, maps))
+    def value(
+        self,
+        logits: Logits,
+        target: Target,
+        maps: Maps | None = None,
+        weight: Weight | None = None,
+    ) -> Scalar:
+        x, _, w = read(logits, target, self.ignore_index, weight)
+        distance, pixels = self.weight(w, self.maps_for(logits, target, maps))
         with no_autocast(logits):
             return self.kernel(x, distance).overlap.sum() / pixels
 
@@ -118,17 +124,23 @@ class HausdorffLoss(_DistanceLoss):
             return np.ones(mask.shape)
         return _distance(mask)
 
-    def forward(self, logits: Logits, target: Target, maps: Maps | None = None) -> Scalar:
-        x, y, counts = read(logits, target, self.ignore_index)
+    def value(
+        self,
+        logits: Logits,
+        target: Target,
+        maps: Maps | None = None,
+        weight: Weight | None = None,
+    ) -> Scalar:
+        x, y, w = read(logits, target, self.ignore_index, weight)
         distance = self.maps_for(logits, target, maps) ** self.alpha
         if self.predicted:
-            guess = (probability(wide(logits.detach())) > 0.5).cpu().numpy()
+            guess = to_numpy(probability(wide(logits.detach())) > 0.5)
             near = np.array([[_distance(c) for c in image] for image in guess], dtype=np.float32)
             near = torch.from_numpy(near).to(distance.device)
             distance = distance + near**self.alpha
-        weight, pixels = self.weight(counts, distance)
+        distance, pixels = self.weight(w, distance)
         with no_autocast(logits):
-            return self.kernel(x, y, weight).sum() / pixels
+            return self.kernel(x, y, distance).sum() / pixels
 
 
 def _distance(mask: np.ndarray) -> np.ndarray:
@@ -169,8 +181,15 @@ class LovaszLoss(SegmentationLoss):
         self.per = choose("per", per, ("image", "batch"))
         self.empty = choose("empty", empty, ("background", "skip"))
 
-    def forward(self, logits: Logits, target: Target) -> Scalar:
-        x, y, counts = read(logits, target, self.ignore_index)
+    @property
+    def whole_batch(self) -> str | None:
+        """The reason why the loss has no values for each image."""
+        return "per='batch' sorts the pixels of all images" if self.per == "batch" else None
+
+    def value(self, logits: Logits, target: Target, weight: Weight | None = None) -> Scalar:
+        if weight is not None and weight.dtype != torch.bool:
+            raise ValueError("sorted pixels have no weights; allowed: weight of type bool")
+        x, y, counts = read(logits, target, self.ignore_index, weight)
         x = wide(x)
         y = dense_target(y, x.shape[1], x.dtype)
         if checks_values() and not (y.square() == y).all():
@@ -192,7 +211,7 @@ class LovaszLoss(SegmentationLoss):
 def _jaccard_slope(e: Tensor, y: Tensor) -> Tensor:
     """Return J_k - J_(k-1) of each pixel, k its rank by descending e along the last axis."""
     # Stable, so that all GPUs order equal errors alike; a CPU sorts faster without.
-    order = e.argsort(dim=-1, descending=True, stable=not on_cpu(e))
+    order = e.argsort(dim=-1, descending=True, stable=not is_readable(e))
     # Counts as integers: a running sum of floats is not deterministic on a GPU.
     hits = y.gather(-1, order).cumsum(-1, dtype=torch.int32)
     size = hits[..., -1:]

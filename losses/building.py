@@ -16,7 +16,7 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -106,21 +106,25 @@ def resolve(path: str) -> type[nn.Module] | FunctionType:
     return found
 
 
-def build(spec: str | dict[str, Any], *, multilabel: bool | dict[str, Any] = False) -> nn.Module:
+def build(
+    spec: str | dict[str, Any] | Callable, *, multilabel: bool | dict[str, Any] = False
+) -> nn.Module:
     """Make a loss from its specification.
 
     ``"dice"``; ``{"use": "dice", "smooth": 1}``; ``{"use": "package.module:Name", ...}`` with
     options of the class or function; ``{"sum": {"dice": 1, "cross_entropy": 0.5}}``, where a term
-    with options is ``{"dice": {"weight": 1, "smooth": 1}}`` (see `losses.hybrid.SumLoss`). Raises
-    ValueError with the loss, the option and the allowed values.
+    with options is ``{"dice": {"weight": 1, "smooth": 1}}`` (see `losses.hybrid.SumLoss`). From
+    Python a function of logits and target (or any callable), a class of torch.nn.Module or a loss
+    may take the place of a name. Raises ValueError with the loss, the option and the allowed
+    values.
     multilabel: True for classes that may overlap, with a sigmoid per channel. The loss is then the
     mean over the channels of its value for each (`losses.multilabel.MultiLabelLoss`), with the
     options of that class if a dict. A custom loss receives the full logits and target. A
     specification may set it too, ``{"use": "dice", "multilabel": True}``.
     """
-    if not isinstance(spec, str | dict):
+    if not isinstance(spec, str | dict) and not callable(spec):
         raise ValueError(f"a loss is a name or a mapping with 'use' or 'sum', got {spec!r}")
-    spec = {"use": spec} if isinstance(spec, str) else dict(spec)
+    spec = dict(spec) if isinstance(spec, dict) else {"use": spec}
     if "sum" in spec or spec.get("use") in list(LOSSES):
         multilabel = spec.pop("multilabel", multilabel)
     loss = _sum(spec) if "sum" in spec else _single(spec)
@@ -128,15 +132,19 @@ def build(spec: str | dict[str, Any], *, multilabel: bool | dict[str, Any] = Fal
 
 
 def _sum(spec: dict[str, Any]) -> nn.Module:
-    if len(spec) > 1:
-        raise ValueError(f"a sum takes no further options, got {sorted(spec.keys() - {'sum'})}")
-    return resolve(SUM)(spec["sum"])
+    terms = spec.pop("sum")
+    if more := spec.keys() - {"reduction"}:
+        raise ValueError(f"a sum takes no further options, got {sorted(more)}")
+    return resolve(SUM)(terms, **spec)
 
 
 def _single(spec: dict[str, Any]) -> nn.Module:
     use = spec.pop("use", None)
-    check_use(use)
-    found = resolve(LOSSES[use].path if use in LOSSES else use)
+    if callable(use):
+        found = use
+    else:
+        check_use(use)
+        found = resolve(LOSSES[use].path if use in LOSSES else use)
     allowed = _option_names(found)
     for name in spec:
         if allowed is not None and name not in allowed:
@@ -145,9 +153,15 @@ def _single(spec: dict[str, Any]) -> nn.Module:
                 f"allowed: {', '.join(allowed) or 'none'}"
             )
     try:
-        return _function_loss(found, spec) if inspect.isfunction(found) else found(**spec)
+        return _made(found, spec)
     except (TypeError, ValueError) as error:
         raise ValueError(f"loss {use!r} with options {spec}: {error}") from None
+
+
+def _is_module(found: Callable) -> bool:
+    from torch import nn
+
+    return isinstance(found, nn.Module)
 
 
 def in_suite(loss: nn.Module) -> bool:
@@ -190,25 +204,36 @@ def check_use(use: object) -> None:
         )
 
 
-def _function_loss(function: FunctionType, options: dict[str, Any]) -> nn.Module:
+def _made(found: Callable, options: dict[str, Any]) -> nn.Module:
+    """Return the loss of a class or a function with its options, or a loss that is given."""
+    from torch import nn
+
     from losses._interface import FunctionLoss
 
-    return FunctionLoss(function, options)
+    if isinstance(found, nn.Module):
+        return found
+    if not isinstance(found, type):
+        return FunctionLoss(found, options)
+    if not issubclass(found, nn.Module):
+        raise TypeError(f"the class {found.__name__} is no loss; {ALLOWED}")
+    return found(**options)
 
 
-def _option_names(found: type | FunctionType) -> list[str] | None:
+def _option_names(found: Callable) -> list[str] | None:
     """Return the names of a loss's options, or None if its signature does not list them."""
     if isinstance(found, type) and found.__module__.startswith("losses."):
-        from losses._interface import options
+        from losses._options import options
 
         return list(options(found))
+    if _is_module(found):
+        return []  # it has its options
     try:
         parameters = list(inspect.signature(found).parameters.values())
     except (TypeError, ValueError):
         return None
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return None
-    if inspect.isfunction(found):
+    if not isinstance(found, type):
         parameters = parameters[2:]  # without logits and target
     return [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
 
@@ -262,7 +287,7 @@ def declared(path: str) -> tuple[dict[str, Any], dict[str, Any]]:
     Options whose default is no literal are left out. A class's own come before inherited ones.
 
     >>> declared("losses.objects:BlobLoss")
-    ({'criterion': 'dice', 'ignore_index': None}, {})
+    ({'ignore_index': None, 'reduction': 'mean', 'criterion': 'dice'}, {})
     """
     module, _, name = path.partition(":")
     statement = _statements(module).get(name)

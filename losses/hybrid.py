@@ -10,8 +10,7 @@ Sums of losses with fixed weights, or with weights that change over the training
     True
     >>> build({"use": "dice_focal", "gamma": 1})
     DiceFocalLoss(
-      dice=1.0, focal=1.0, gamma=1, ignore_index=None
-      ...
+      dice=1.0, focal=1.0, gamma=1, ...
 """
 
 from __future__ import annotations
@@ -21,27 +20,20 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from losses._interface import (
-    FollowsProgress,
-    Logits,
-    Maps,
-    ReadsMaps,
-    Scalar,
-    SegmentationLoss,
-    Target,
-    choose,
-    no_autocast,
-    number,
-    read,
-)
+from losses._interface import FollowsProgress, Loss, ReadsMaps
+from losses._options import choose, integer_or_none, number, options
+from losses._reading import Logits, Maps, Scalar, Target, Weight, no_autocast, read
 from losses._sums import RegionSums, Sums
-from losses.building import build, term
+from losses.building import build, in_suite, resolve, term
+from losses.registry import LOSSES
 
 Spec = str | dict[str, Any]
 """A loss as in a configuration (see `losses.build`)."""
+PASSED = ("per", "smooth", "smooth_in", "background", "class_weights", "empty")
+"""Options of an overlap loss that a hybrid takes too."""
 
 
-class SumLoss(nn.Module):
+class SumLoss(Loss):
     """sum_k w_k L_k(logits, target)
 
     terms: loss name -> weight, or -> {"weight": w, **options} for a loss with options, where
@@ -49,10 +41,11 @@ class SumLoss(nn.Module):
     "alpha": 0.3}}. Any configuration of `losses.build` is a term, sums too.
     Terms of the same sums over pixels share them. `maps` makes the maps of all terms that read
     maps: concatenated along the channels in the order of the terms, C for each.
+    reduction: "none" is the loss of each image alone, (N,).
     """
 
-    def __init__(self, terms: dict[str, float | dict[str, Any]]):
-        super().__init__()
+    def __init__(self, terms: dict[str, float | dict[str, Any]], *, reduction: str = "mean"):
+        super().__init__(reduction=reduction)
         if not terms:
             raise ValueError("a sum needs at least one term")
         self.terms = dict(terms)
@@ -63,8 +56,16 @@ class SumLoss(nn.Module):
             self.weights[name] = number(f"the weight of {name!r}", weight)
             self.set_term(name, build(spec))
 
+    @property
+    def whole_batch(self) -> str | None:
+        """The reason why a term has no value for each image."""
+        terms = {name: loss for name, loss in self.losses.items() if isinstance(loss, Loss)}
+        return next((f"{n!r}: {t.whole_batch}" for n, t in terms.items() if t.whole_batch), None)
+
     def set_term(self, name: str, loss: nn.Module) -> None:
-        """Set the loss of a term."""
+        """Set the loss of a term; ValueError if it has no scalar value."""
+        if isinstance(loss, Loss) and loss.reduction == "none":
+            raise ValueError(f"reduction='none' is an option of the sum, not of its term {name!r}")
         self.losses[name] = loss
         self.add_module(f"term {name}".replace(".", ":"), loss)  # torch allows no dot
 
@@ -72,33 +73,42 @@ class SumLoss(nn.Module):
         """List the weights."""
         return f"weights={self.weights}"
 
-    def forward(self, logits: Logits, target: Target, maps: Maps | None = None) -> Scalar:
+    def value(
+        self,
+        logits: Logits,
+        target: Target,
+        maps: Maps | None = None,
+        weight: Weight | None = None,
+    ) -> Scalar:
         """Return the weighted sum of the terms."""
         maps_of = {} if maps is None else self._split(maps)
-        sums_of = self._shared_sums(logits, target)
+        sums_of = self._shared_sums(logits, target, weight)
+        given = {} if weight is None else {"weight": weight}
         total = None
         for name, loss in self.losses.items():
             if name in sums_of:
                 value = loss.reduce(sums_of[name])
             elif name in maps_of:
-                value = loss(logits, target, maps=maps_of[name])
+                value = loss(logits, target, maps=maps_of[name], **given)
             else:
-                value = loss(logits, target)
+                value = loss(logits, target, **given)
             value = self.weights[name] * value
             total = value if total is None else total + value
         return total
 
-    def _shared_sums(self, logits: Logits, target: Target) -> dict[str, Sums]:
+    def _shared_sums(
+        self, logits: Logits, target: Target, weight: Weight | None
+    ) -> dict[str, Sums]:
         """Return the sums over pixels of the terms that are a formula of them alone."""
         groups = {}
         for name, loss in self.losses.items():
-            if hasattr(loss, "reduce") and type(loss.kernel) is RegionSums:
+            if _is_formula(loss):
                 groups.setdefault(loss.ignore_index, []).append(name)
         sums_of = {}
         for ignore_index, names in groups.items():
             kernel = RegionSums({t for name in names for t in self.losses[name].kernel.terms})
             with no_autocast(logits):
-                sums = kernel(*read(logits, target, ignore_index))
+                sums = kernel(*read(logits, target, ignore_index, weight))
             sums_of |= {name: sums.only(self.losses[name].kernel.terms) for name in names}
         return sums_of
 
@@ -143,36 +153,62 @@ class SumLoss(nn.Module):
             loss.set_progress(t)
 
 
+def _is_formula(loss: nn.Module) -> bool:
+    """Return whether a loss is one of the suite's that is a formula of sums without maps."""
+    return (
+        in_suite(loss)
+        and hasattr(loss, "reduce")
+        and not hasattr(loss, "maps")
+        and type(loss.kernel) is RegionSums
+    )
+
+
 class NamedSum(SumLoss):
     """A sum with a name and options.
 
     parts: loss -> weight, or -> settings, as `SumLoss` takes them. By default these values are the
     defaults of options: a part's weight is the option of the part's name, each other setting the
     option of its own name. A class with other options lists them in `defaults`, and `settings`
-    computes the weights and settings of the parts.
+    computes the weights and settings of the parts. The options PASSED are those of the overlap
+    part, unless they have another meaning here.
     ignore_index: of all parts, see `SegmentationLoss`.
+    reduction: "none" is the loss of each image alone, (N,).
     """
 
     minimiser: ClassVar[str]
     parts: ClassVar[dict[str, float | dict[str, Any]]] = {}
     defaults: ClassVar[dict[str, Any]] = {}
+    passed: ClassVar[dict[str, str]] = {}
+    """Option -> the part that it is passed to."""
 
     def __init_subclass__(cls):
         """Derive the options from the parts, unless the class lists them."""
-        if "parts" in vars(cls) and "defaults" not in vars(cls):
+        if "parts" not in vars(cls):
+            return
+        if "defaults" not in vars(cls):
             parts = {name: _settings(part) for name, part in cls.parts.items()}
             cls.defaults = {name: part.pop("weight", 1.0) for name, part in parts.items()}
             cls.defaults |= {k: v for part in parts.values() for k, v in part.items()}
+        cls.passed = {}
+        for name in cls.parts:
+            of_part = options(resolve(LOSSES[name].path))
+            more = {k: of_part[k] for k in PASSED if k in of_part and k not in cls.defaults}
+            cls.passed |= dict.fromkeys(more, name)
+            cls.defaults |= more
 
-    def __init__(self, *, ignore_index: int | None = None, **values):
+    def __init__(self, *, ignore_index: int | None = None, reduction: str = "mean", **values):
         for name in values.keys() - self.defaults.keys():
             raise TypeError(f"{type(self).__name__} has no option {name!r}")
         values = self.defaults | values
-        self.ignore_index = ignore_index
+        self.ignore_index = integer_or_none("ignore_index", ignore_index)
         for name, value in values.items():
             setattr(self, name, value)
-        settings, common = self.settings(**values), {"ignore_index": ignore_index}
-        super().__init__({n: _settings(p) | settings[n] | common for n, p in self.parts.items()})
+        settings = self.settings(**{k: v for k, v in values.items() if k not in self.passed})
+        for option, part in self.passed.items():
+            settings[part][option] = values[option]
+        common = {"ignore_index": ignore_index}
+        terms = {n: _settings(p) | settings[n] | common for n, p in self.parts.items()}
+        super().__init__(terms, reduction=reduction)
 
     def settings(self, **values) -> dict[str, dict[str, Any]]:
         """Return the weight and the settings of each part from the values of the options."""
@@ -181,9 +217,7 @@ class NamedSum(SumLoss):
             for name, part in self.parts.items()
         }
 
-    def extra_repr(self) -> str:
-        """List the options and their values."""
-        return SegmentationLoss.extra_repr(self)
+    extra_repr = Loss.extra_repr
 
 
 def _settings(part: float | dict[str, Any]) -> dict[str, Any]:
@@ -285,7 +319,7 @@ class ScheduledLoss(SumLoss):
     """
 
     minimiser = "that of `first`, then that of `last`"
-    extra_repr = SegmentationLoss.extra_repr
+    extra_repr = Loss.extra_repr
 
     def __init__(
         self,
@@ -294,11 +328,13 @@ class ScheduledLoss(SumLoss):
         last: Spec = "dice",
         begin: float = 0.0,
         end: float = 1.0,
+        reduction: str = "mean",
     ):
         self.first, self.last = first, last
         self.begin = number("begin", begin, 0, 1)
         self.end = number("end", end, 0, 1, above=self.begin)
-        super().__init__({"first": _weighted(first, 1.0), "last": _weighted(last, 0.0)})
+        terms = {"first": _weighted(first, 1.0), "last": _weighted(last, 0.0)}
+        super().__init__(terms, reduction=reduction)
 
     def set_progress(self, t: float) -> None:
         """Set both weights, and the progress of both losses."""
@@ -317,7 +353,7 @@ class DiceBoundaryLoss(SumLoss):
 
     minimiser = "that of `region`, moved to p = 1 where E[D] < 0"
     parts: ClassVar = {"boundary": {}}
-    extra_repr = SegmentationLoss.extra_repr
+    extra_repr = Loss.extra_repr
 
     def __init__(
         self,
@@ -327,15 +363,16 @@ class DiceBoundaryLoss(SumLoss):
         end: float = 0.99,
         rebalance: bool = True,
         ignore_index: int | None = None,
+        reduction: str = "mean",
     ):
-        self.region, self.ignore_index = region, ignore_index
+        self.region, self.ignore_index = region, integer_or_none("ignore_index", ignore_index)
         self.start, self.end = number("start", start, 0, 1), number("end", end, 0, 1)
         self.rebalance = choose("rebalance", rebalance, (True, False))
         region = _weighted(region, 1.0)
         if ignore_index is not None:
             region["ignore_index"] = ignore_index
         boundary = {"weight": start, "ignore_index": ignore_index}
-        super().__init__({"region": region, "boundary": boundary})
+        super().__init__({"region": region, "boundary": boundary}, reduction=reduction)
         self.set_progress(0.0)
 
     def set_progress(self, t: float) -> None:

@@ -24,52 +24,77 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from losses._blocks import Block, Blocks, is_small
-from losses._interface import (
+from losses._interface import SegmentationLoss
+from losses._options import choose, class_weights_of, number
+from losses._reading import (
     Logits,
     Scalar,
-    SegmentationLoss,
     Target,
-    choose,
+    Values,
+    Weight,
     dense_target,
+    is_readable,
     no_autocast,
-    number,
-    on_cpu,
+    or_one,
     read,
     wide,
 )
-from losses._sums import Kernel, RegionSums, Sums, nll
+from losses._sums import Kernel, RegionSums, Sums, nll, of_true
 
 Weights = tuple[float, float] | Float[Tensor, " k"]
 """Weights of classes: (of class 0, of every other class), or one for each (two for the sigmoid)."""
 
 
-class CrossEntropyLoss(SegmentationLoss):
+class _PixelLoss(SegmentationLoss):
+    """A mean over pixels; with reduction="none" the value of each pixel, 0 if it is ignored."""
+
+    def cost(
+        self,
+        x: Float[Tensor, "n c l"],
+        y: Shaped[Tensor, "n c l"] | Shaped[Tensor, "n l"],
+        w: Tensor | None,
+    ) -> Float[Tensor, "n _ l"]:
+        """Return the parts of the cost of each pixel, without the weights of pixels."""
+        raise NotImplementedError
+
+    def values(self, logits: Logits, target: Target, weight: Weight | None = None) -> Values:
+        x, y, w = read(logits, target, self.ignore_index, weight)
+        with no_autocast(logits):
+            cost = self.cost(wide(x), y, w).sum(1, keepdim=True)
+        if w is not None:
+            cost = (cost * w).masked_fill(w == 0, 0)
+        return cost.view(len(logits), *logits.shape[2:])
+
+
+class CrossEntropyLoss(_PixelLoss):
     """-1/L sum_i sum_c y_ic log p_ic
 
     the mean over the L pixels of all images that are not ignored; at least 0. With one channel
     -(y log p + (1 - y) log(1 - p)). Class indices and small inputs use torch's own function;
-    other large inputs are computed in blocks: the value to 1e-7 in float32, an exact gradient.
+    other large inputs are computed in blocks: in float32 the value is right to 1e-6 of itself.
     """
 
     minimiser = "p = q"
     kernel = RegionSums({"nll"})
 
     def reduce(self, sums: Sums) -> Scalar:
-        return sums.nll.sum() / sums.count[:, 0].sum().clamp_min(1)
+        return sums.nll.sum() / or_one(sums.count[:, 0].sum())
 
-    def forward(self, logits: Logits, target: Target) -> Scalar:
-        x, y, counts = read(logits, target, self.ignore_index)
+    def value(self, logits: Logits, target: Target, weight: Weight | None = None) -> Scalar:
+        x, y, w = read(logits, target, self.ignore_index, weight)
         with no_autocast(logits):
-            if counts is not None or not (is_small(x) or y.dim() == 2):
-                return self.reduce(self.kernel(x, y, counts))
+            if w is not None or not (is_small(x) or y.dim() == 2):
+                return self.reduce(self.kernel(x, y, w))
             x = wide(x)
-            if x.shape[1] == 1:
-                return F.binary_cross_entropy_with_logits(x, y.to(x.dtype))
-            y = y.long() if y.dim() == 2 else y.to(x.dtype)
-            if on_cpu(x):
-                return F.cross_entropy(x, y)
+            if y.dim() == 3:
+                return nll(x, y.to(x.dtype)).mean()
+            if is_readable(x):
+                return F.cross_entropy(x, y.long())
             # On a GPU torch's mean over class indices is not deterministic.
-            return F.cross_entropy(x, y, reduction="none").mean()
+            return F.cross_entropy(x, y.long(), reduction="none").mean()
+
+    def cost(self, x: Tensor, y: Tensor, w: Tensor | None) -> Tensor:
+        return nll(x, dense_target(y, x.shape[1], x.dtype))
 
 
 class LabelSmoothingLoss(CrossEntropyLoss):
@@ -80,16 +105,25 @@ class LabelSmoothingLoss(CrossEntropyLoss):
     """
 
     minimiser = "p = (1 - smoothing) q + smoothing / C"
-    kernel = RegionSums({"nll", "flat"})
-    forward = SegmentationLoss.forward
+    value = SegmentationLoss.value
 
     def __init__(self, *, smoothing: float = 0.1, **options):
         super().__init__(**options)
         self.smoothing = number("smoothing", smoothing, 0, 1)
+        # Without smoothing a class of logit -inf costs nothing, but its `flat` is infinite.
+        self.kernel = RegionSums({"nll", "flat"} if self.smoothing else {"nll"})
 
     def reduce(self, sums: Sums) -> Scalar:
+        if not self.smoothing:
+            return super().reduce(sums)
         smooth = (1 - self.smoothing) * sums.nll + self.smoothing * sums.flat
-        return smooth.sum() / sums.count[:, 0].sum().clamp_min(1)
+        return smooth.sum() / or_one(sums.count[:, 0].sum())
+
+    def cost(self, x: Tensor, y: Tensor, w: Tensor | None) -> Tensor:
+        cost = (1 - self.smoothing) * super().cost(x, y, w)
+        if not self.smoothing:
+            return cost
+        return cost + self.smoothing * nll(x, torch.full_like(x, 1 / max(2, x.shape[1])))
 
 
 class _CostBlocks(Blocks):
@@ -104,8 +138,8 @@ class _CostBlocks(Blocks):
         sign = 2 * y - 1
         z = x * sign
         miss = torch.sigmoid(-z)
-        # log p = min(z, 0) + log max(p, 1 - p): a logarithm takes a fifth of log1p's time.
-        log_p = torch.maximum(miss, 1 - miss).log_().add_(z.clamp_max_(0))
+        # log p = min(z, 0) + log(1 - min(p, 1 - p)), right also where p is nearly 1.
+        log_p = torch.minimum(miss, 1 - miss).neg_().log1p_().add_(z.clamp_max_(0))
         with torch.enable_grad():
             cost = kernel.cost(log_p.requires_grad_())
             (slope,) = torch.autograd.grad(cost.sum(), log_p)
@@ -137,8 +171,8 @@ class _CostSums(Kernel):
 
 
 def is_hard(y: Float[Tensor, "n c l"]) -> bool:
-    """Return whether every target, of [0, 1], is 0 or 1; checked on CPU only, to avoid a sync."""
-    return on_cpu(y) and not torch.dot(y.flatten(), (1 - y).flatten()).item()
+    """Return whether every target, of [0, 1], is 0 or 1; False where that would need a sync."""
+    return is_readable(y) and not torch.dot(y.flatten(), (1 - y).flatten()).item()
 
 
 def two_weights(y: Float[Tensor, "n 1 l"], weights: Weights) -> Float[Tensor, "n 1 l"]:
@@ -152,21 +186,24 @@ def true_classes(
     """Return log p and the share v_c y_c of each class (n, c, l); a pixel costs the sum over c.
 
     If every target is hard, c = 1: the true class alone, which saves the logarithms of the others.
-    weights: v of the classes. The share is None if it is 1 everywhere.
+    weights: v of the classes. The share is None if it is 1 everywhere. log p is 0, not -inf, where
+    the share is 0.
     """
-    hard = is_hard(y)
-    if x.shape[1] == 1:
-        log_p = F.logsigmoid(x * (2 * y - 1) if hard else torch.cat([-x, x], 1))
+    hard, one = is_hard(y), x.shape[1] == 1
+    share = None
+    if not (hard and weights is None):
+        share = torch.cat([1 - y, y], 1) if one else y
+        share = share if weights is None else share * _each(weights, share).view(1, -1, 1)
+    if one and hard:
+        log_p = F.logsigmoid(x * (2 * y - 1))
     else:
-        log_p = F.log_softmax(x, 1)
-        if hard:
-            log_p = (log_p * y).sum(1, keepdim=True)
-    if hard and weights is None:
-        return log_p, None
-    share = torch.cat([1 - y, y], 1) if x.shape[1] == 1 else y
-    if weights is not None:
-        share = share * _each(weights, share).view(1, -1, 1)
-    return log_p, share.sum(1, keepdim=True) if hard else share
+        log_p = F.logsigmoid(torch.cat([-x, x], 1)) if one else F.log_softmax(x, 1)
+        log_p = of_true(log_p, y if share is None else share)
+    if not hard:
+        return log_p, share
+    if not one:
+        log_p = (log_p * y).sum(1, keepdim=True)
+    return log_p, None if share is None else share.sum(1, keepdim=True)
 
 
 def _each(weights: Weights, like: Float[Tensor, "n c l"]) -> Float[Tensor, " c"]:
@@ -178,10 +215,10 @@ def _each(weights: Weights, like: Float[Tensor, "n c l"]) -> Float[Tensor, " c"]
     return each
 
 
-class _CostLoss(SegmentationLoss):
+class _CostLoss(_PixelLoss):
     """1/L sum_i sum_c y_ic cost(p_ic), the mean over all pixels that are not ignored."""
 
-    def cost(self, log_p: Tensor) -> Tensor:
+    def of_log(self, log_p: Tensor) -> Tensor:
         """Return the cost of pixels from the log probability of their true class."""
         raise NotImplementedError
 
@@ -189,19 +226,30 @@ class _CostLoss(SegmentationLoss):
         """Return the weights of the classes, or None if all are 1."""
         return None
 
-    def forward(self, logits: Logits, target: Target) -> Scalar:
-        x, y, counts = read(logits, target, self.ignore_index)
+    def value(self, logits: Logits, target: Target, weight: Weight | None = None) -> Scalar:
+        x, y, w = read(logits, target, self.ignore_index, weight)
         with no_autocast(logits):
-            cost = _CostSums(self.cost, self.weights())(x, y, counts)
-        pixels = x.shape[0] * x.shape[2] if counts is None else counts.sum().clamp_min(1)
+            cost = _CostSums(self.of_log, self.weights())(x, y, w)
+        pixels = x.shape[0] * x.shape[2] if w is None else or_one(w.sum())
         return cost.sum() / pixels
 
+    def cost(self, x: Tensor, y: Tensor, w: Tensor | None) -> Tensor:
+        return _cost(self.of_log, x, y, self.weights())
 
-class WeightedCrossEntropyLoss(SegmentationLoss):
+
+def _cost(of_log: Callable, x: Tensor, y: Tensor, weights: Weights | None) -> Tensor:
+    """Return the cost of each pixel and class."""
+    log_p, share = true_classes(x, dense_target(y, x.shape[1], x.dtype), weights)
+    return of_log(log_p) if share is None else of_log(log_p) * share
+
+
+class WeightedCrossEntropyLoss(_PixelLoss):
     """-sum_i sum_c v_c y_ic log p_ic / sum_i sum_c v_c y_ic
 
-    at least 0. class_weights: "balanced", v_c = 1 / sum_i y_ic in the batch, so that every class
-    present has the same weight; or one v for each class, (background, foreground) with one channel.
+    at least 0, and 0 if no pixel has a weight. class_weights: "balanced", v_c = 1 / sum_i y_ic in
+    the batch, so that every class present has the same weight; or one v for each class,
+    (background, foreground) with one channel. With reduction="none" each pixel's weighted cost, not
+    divided by the sum of the weights, as torch's.
     """
 
     minimiser = "p_c proportional to v_c q_c"
@@ -212,14 +260,24 @@ class WeightedCrossEntropyLoss(SegmentationLoss):
         if isinstance(class_weights, str):
             choose("class_weights", class_weights, ("balanced",))
         else:
-            self.class_weights = [number("class_weights", v, 0) for v in class_weights]
+            self.class_weights = class_weights_of(class_weights)
             values = torch.tensor(self.class_weights, dtype=torch.float64)
         self.register_buffer("_class_weights", values, persistent=False)
 
-    def forward(self, logits: Logits, target: Target) -> Scalar:
-        x, y, counts = read(logits, target, self.ignore_index)
-        classes = max(2, x.shape[1])
-        size = _class_sizes(x, y, counts)
+    def value(self, logits: Logits, target: Target, weight: Weight | None = None) -> Scalar:
+        x, y, w = read(logits, target, self.ignore_index, weight)
+        size = _class_sizes(x, y, w)
+        weights = self.weights(size)
+        total = or_one((weights * size).sum())
+        with no_autocast(logits):
+            return _CostSums(torch.neg, weights / total)(x, y, w).sum()
+
+    def cost(self, x: Tensor, y: Tensor, w: Tensor | None) -> Tensor:
+        return _cost(torch.neg, x, y, self.weights(_class_sizes(x, y, w)))
+
+    def weights(self, size: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
+        """Return the weights of the classes from their numbers of pixels."""
+        classes = len(size)
         if self.class_weights == "balanced":
             weights = torch.where(size > 0, 1 / size.clamp_min(1e-12), 0.0)
         elif len(self.class_weights) != classes:
@@ -229,30 +287,27 @@ class WeightedCrossEntropyLoss(SegmentationLoss):
             )
         else:
             weights = self._class_weights.to(size)
-        total = (weights * size).sum().clamp_min(torch.finfo(size.dtype).tiny)
-        with no_autocast(logits):
-            cost = _CostSums(torch.neg, weights / total)(x, y, counts)
-        return cost.sum()
+        return weights
 
 
 def _class_sizes(
     x: Float[Tensor, "n c l"],
     y: Shaped[Tensor, "n c l"] | Shaped[Tensor, "n l"],
-    counts: Tensor | None,
+    w: Tensor | None,
 ) -> Float[Tensor, " k"]:
-    """Return sum_i y_ic over the batch, for C classes (two for the sigmoid)."""
-    dtype = wide(x[:0]).dtype
-    if y.dim() == 2 and on_cpu(y):
-        index = y if counts is None else y[counts.squeeze(1)]
+    """Return sum_i w_i y_ic over the batch, for C classes (two for the sigmoid)."""
+    dtype, counted = wide(x[:0]).dtype, w is None or w.dtype == torch.bool
+    if y.dim() == 2 and counted and is_readable(y):
+        index = y if w is None else y[w.squeeze(1)]
         return torch.bincount(index.flatten().long(), minlength=x.shape[1]).to(dtype)
     if y.dim() == 2:
         hits = y == torch.arange(x.shape[1], device=y.device).view(-1, 1, 1)
-        return (hits if counts is None else hits & counts.squeeze(1)).sum((1, 2)).to(dtype)
-    y = y.to(dtype) if counts is None else y.to(dtype) * counts
+        return (hits if w is None else hits * w.squeeze(1)).sum((1, 2)).to(dtype)
+    y = y.to(dtype) if w is None else y.to(dtype) * w
     size = y.sum((0, 2))
     if len(size) > 1:
         return size
-    pixels = y.shape[0] * y.shape[2] if counts is None else counts.sum()
+    pixels = y.shape[0] * y.shape[2] if w is None else w.sum()
     return torch.cat([pixels - size, size])
 
 
@@ -274,7 +329,7 @@ class FocalLoss(_CostLoss):
     def weights(self) -> Weights | None:
         return None if self.alpha is None else (1 - self.alpha, self.alpha)
 
-    def cost(self, log_p: Tensor) -> Tensor:
+    def of_log(self, log_p: Tensor) -> Tensor:
         if self.gamma == 0:
             return -log_p
         miss = 1 - log_p.exp()
@@ -298,7 +353,7 @@ class GeneralizedCrossEntropyLoss(_CostLoss):
         super().__init__(**options)
         self.q = number("q", q, 0, 1, above=0)
 
-    def cost(self, log_p: Tensor) -> Tensor:
+    def of_log(self, log_p: Tensor) -> Tensor:
         return -torch.expm1(self.q * log_p) / self.q
 
 
@@ -311,17 +366,20 @@ class TopKLoss(SegmentationLoss):
     """
 
     minimiser = "fraction = 1: p = q; less: pulled towards 1/2"
+    whole_batch = "the largest costs are those of all images together"
 
     def __init__(self, *, fraction: float = 0.1, **options):
         super().__init__(**options)
         self.fraction = number("fraction", fraction, 0, 1, above=0)
 
-    def forward(self, logits: Logits, target: Target) -> Scalar:
-        x, y, counts = read(logits, target, self.ignore_index)
+    def value(self, logits: Logits, target: Target, weight: Weight | None = None) -> Scalar:
+        if weight is not None and weight.dtype != torch.bool:
+            raise ValueError("the largest costs have no weights; allowed: weight of type bool")
+        x, y, counts = read(logits, target, self.ignore_index, weight)
         x = wide(x)
         with no_autocast(logits):
             cost = nll(x, dense_target(y, x.shape[1], x.dtype))
-        if counts is not None and not on_cpu(x):
+        if counts is not None and not is_readable(x):
             return self._of_counted(cost, counts)
         cost = cost.flatten() if counts is None else cost[counts]
         if cost.numel() == 0:

@@ -18,16 +18,19 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from losses._interface import Logits, Maps, Scalar, Target, number
+from losses._interface import Loss
+from losses._options import class_weights_of
+from losses._reading import Logits, Maps, Scalar, Target, Values, Weight
 
 
-class MultiLabelLoss(nn.Module):
+class MultiLabelLoss(Loss):
     """1/C sum_c L(logits_c, target_c), L a loss of one channel
 
     Takes logits (N, C, *space), with a sigmoid per channel, and a target (N, C, *space) in [0, 1]
     whose channels are independent. With C = 1 it is L itself.
     loss: L, any loss. Its ignore_index ignores a pixel in each channel with this target value.
     class_weights: C weights of the mean over the classes; None weighs them equally.
+    With L's reduction="none" a value for each image or pixel, the mean over the classes.
     If L reads maps, `maps` makes those of all channels: for each map of L its C channels.
     """
 
@@ -35,9 +38,7 @@ class MultiLabelLoss(nn.Module):
         super().__init__()
         self.loss, self.class_weights, values = loss, class_weights, None
         if class_weights is not None:
-            self.class_weights = [number("class_weights", w, 0) for w in class_weights]
-            if not any(self.class_weights):
-                raise ValueError("class_weights must not all be 0")
+            self.class_weights = class_weights_of(class_weights)
             values = torch.tensor(self.class_weights, dtype=torch.float64)
         self.register_buffer("_class_weights", values, persistent=False)
 
@@ -45,23 +46,29 @@ class MultiLabelLoss(nn.Module):
         """List the options and their values."""
         return f"class_weights={self.class_weights!r}"
 
-    def forward(self, logits: Logits, target: Target, maps: Maps | None = None) -> Scalar:
+    def value(
+        self,
+        logits: Logits,
+        target: Target,
+        maps: Maps | None = None,
+        weight: Weight | None = None,
+    ) -> Scalar | Values:
         """Return the mean of the loss over the channels."""
-        classes = logits.shape[1]
-        extra = [{}] * classes
+        classes, given = logits.shape[1], {} if weight is None else {"weight": weight}
+        each = [given] * classes
         if maps is not None:
-            extra = [{"maps": part} for part in self._split(maps, classes)]
+            each = [given | {"maps": part} for part in self._split(maps, classes)]
         if classes == 1:
-            return self.loss(logits, target, **extra[0])
+            return self.loss(logits, target, **each[0])
         if target.shape != logits.shape:
             raise ValueError(
                 f"target of shape {tuple(target.shape)} does not fit multi-label logits of shape "
                 f"{tuple(logits.shape)}: expected a target (N, C, *space) in [0, 1]"
             )
-        channels = zip(logits.split(1, 1), target.split(1, 1), extra, strict=True)
-        return self._mean(torch.stack([self.loss(x, y, **m) for x, y, m in channels]))
+        channels = zip(logits.split(1, 1), target.split(1, 1), each, strict=True)
+        return self._mean(torch.stack([self.loss(x, y, **given) for x, y, given in channels]))
 
-    def _mean(self, values: Float[Tensor, " c"]) -> Scalar:
+    def _mean(self, values: Float[Tensor, "c ..."]) -> Scalar | Values:
         if self.class_weights is None:
             return values.mean(0)
         if len(self.class_weights) != len(values):

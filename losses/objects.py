@@ -15,6 +15,7 @@ Losses that give true objects of all sizes the same weight.
 # ruff: noqa: D102 - methods of the interface are documented in the base class
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,19 +23,18 @@ import torch
 from jaxtyping import Bool, Float, Num
 from torch import Tensor
 
-from losses._blocks import Blocks
-from losses._interface import (
+from losses._interface import MapLoss, components, to_numpy
+from losses._reading import (
     Logits,
-    MapLoss,
     Maps,
     Scalar,
     Target,
-    components,
+    Weight,
+    flat_weight,
     no_autocast,
     read,
     wide,
 )
-from losses._sums import RegionSums
 from losses._trust import trusted
 from losses.building import build
 from losses.overlap import DiceLoss
@@ -50,27 +50,22 @@ class InverseSizeDiceLoss(MapLoss, DiceLoss):
 
     minimiser = "p = 1 where E[w y] > E[w] d/2, else 0 (d the weighted Dice score reached)"
 
-    def __init__(self, **options):
-        super().__init__(**options)
-        self.kernel = _WeightedSums(self.kernel.terms)
-
     def map_of(self, mask: Bool[np.ndarray, "*space"]) -> Float[np.ndarray, "*space"]:
         parts, _ = components(mask)
         sizes = np.bincount(parts.ravel())
         return (parts.size / np.count_nonzero(sizes) / np.maximum(sizes, 1))[parts]
 
-    def forward(self, logits: Logits, target: Target, maps: Maps | None = None) -> Scalar:
-        x, y, counts = read(logits, target, self.ignore_index)
-        maps = self.maps_for(logits, target, maps)
-        weight = maps.flatten(2) if counts is None else maps.flatten(2) * counts
+    def value(
+        self,
+        logits: Logits,
+        target: Target,
+        maps: Maps | None = None,
+        weight: Weight | None = None,
+    ) -> Scalar:
+        x, y, w = read(logits, target, self.ignore_index, weight)
+        maps = self.maps_for(logits, target, maps).flatten(2)
         with no_autocast(logits):
-            return self.reduce(self.kernel(x, y, weight))
-
-
-class _WeightedSums(RegionSums):
-    """`RegionSums` with any weight of at least 0; the gradient by autograd."""
-
-    blocks = Blocks()
+            return self.reduce(self.kernel(x, y, maps if w is None else maps * w))
 
 
 class BlobLoss(MapLoss):
@@ -87,55 +82,58 @@ class BlobLoss(MapLoss):
 
     minimiser = "as its criterion, with the same weight for each object"
 
-    def __init__(
-        self, *, criterion: str | dict[str, Any] = "dice", ignore_index: int | None = None
-    ):
-        super().__init__(ignore_index=ignore_index)
+    def __init__(self, *, criterion: str | dict[str, Any] = "dice", **options):
+        super().__init__(**options)
         self.criterion = criterion
         self.loss = build(criterion)
 
     def map_of(self, mask: Bool[np.ndarray, "*space"]) -> Num[np.ndarray, "*space"]:
         return components(mask)[0]
 
-    def forward(self, logits: Logits, target: Target, maps: Maps | None = None) -> Scalar:
+    def value(
+        self,
+        logits: Logits,
+        target: Target,
+        maps: Maps | None = None,
+        weight: Weight | None = None,
+    ) -> Scalar:
         x, _, counts = read(logits, target, self.ignore_index)
+        w = flat_weight(weight, logits.shape)
         space = logits.shape[2:]
         numbers = self.maps_for(logits, target, maps)
-        known = numbers.cpu()  # the only values read on the host
+        known = torch.from_numpy(to_numpy(numbers))  # the only values read on the host
         x = one_against_rest(wide(x)).unflatten(2, space)
         ignored = None if counts is None else ~counts.unflatten(2, space)
         classes = range(1, x.shape[1]) if x.shape[1] > 1 else [0]
         losses = []
         for n in range(len(x)):
             dropped = None if ignored is None else ignored[n, 0]
-            scores = [
-                score
+            given = {} if w is None else {"weight": w[n].unflatten(1, space)}
+            masks = [
+                (x[n, c], mask, others)
                 for c in classes
-                for score in self._scores(x[n, c], numbers[n, c], known[n, c].unique(), dropped)
+                for mask, others in _objects(numbers[n, c], known[n, c].unique(), dropped)
             ]
-            if not scores:
+            if not masks:
                 none = torch.zeros(space, dtype=torch.bool, device=x.device)
-                others = none if dropped is None else dropped
-                scores = [self._score(x[n, c], none, others) for c in classes]
-            losses.append(torch.stack(scores).mean())
+                masks = [(x[n, c], none, none if dropped is None else dropped) for c in classes]
+            losses.append(torch.stack([self._score(*mask, given) for mask in masks]).mean())
         return torch.stack(losses).mean()
 
-    def _scores(
-        self, x: Tensor, numbers: Tensor, known: Tensor, ignored: Tensor | None
-    ) -> list[Tensor]:
-        """Return the criterion of each object of one class of an image."""
-        scores = []
-        for k in filter(None, known.tolist()):
-            others = (numbers != 0) & (numbers != k)
-            others = others if ignored is None else others | ignored
-            scores.append(self._score(x, numbers == k, others))
-        return scores
-
-    def _score(self, x: Tensor, mask: Tensor, others: Tensor) -> Tensor:
+    def _score(self, x: Tensor, mask: Tensor, others: Tensor, given: dict[str, Tensor]) -> Tensor:
         # The least logit that every loss here takes: its probability is 0 in float32.
         x = x.masked_fill(others, -1e4)
         with trusted():  # a mask is valid
-            return self.loss(x[None, None], mask.to(x.dtype)[None, None])
+            return self.loss(x[None, None], mask.to(x.dtype)[None, None], **given)
+
+
+def _objects(
+    numbers: Tensor, known: Tensor, ignored: Tensor | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the mask of each object of one class of an image, and that of pixels to leave out."""
+    for k in filter(None, known.tolist()):
+        others = (numbers != 0) & (numbers != k)
+        yield numbers == k, others if ignored is None else others | ignored
 
 
 def one_against_rest(x: Float[Tensor, "n c l"]) -> Float[Tensor, "n c l"]:

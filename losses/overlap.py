@@ -24,7 +24,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from losses._blocks import Blocks
-from losses._interface import Scalar, SegmentationLoss, choose, number, on_cpu, probability
+from losses._interface import SegmentationLoss
+from losses._options import choose, class_weights_of, number
+from losses._reading import Scalar, is_readable, probability
 from losses._sums import RegionSums, Sums
 
 
@@ -44,6 +46,7 @@ class OverlapLoss(SegmentationLoss):
         alone sets the value, with almost no gradient. "skip": the class is left out of the mean,
         so false positives there cost nothing.
     ignore_index: see `SegmentationLoss`. An image with all pixels ignored is left out of the mean.
+    reduction: "mean", or "none" for the loss of each image alone, (N,); not with per="batch".
     """
 
     terms = ("overlap", "predicted")
@@ -59,18 +62,17 @@ class OverlapLoss(SegmentationLoss):
         class_weights: Sequence[float] | None = None,
         empty: str = "background",
         ignore_index: int | None = None,
+        reduction: str = "mean",
     ):
-        super().__init__(ignore_index=ignore_index)
+        super().__init__(ignore_index=ignore_index, reduction=reduction)
         self.per = choose("per", per, ("image", "batch"))
         self.smooth = number("smooth", smooth, 0)
         self.smooth_in = choose("smooth_in", smooth_in, ("both", "denominator"))
         self.background = choose("background", background, (True, False))
         self.class_weights, values = class_weights, None
         if class_weights is not None:
-            self.class_weights = [number("class_weights", w, 0) for w in class_weights]
-            if not any(self.class_weights):
-                raise ValueError("class_weights must not all be 0")
-            if not background:
+            self.class_weights = class_weights_of(class_weights)
+            if not self.background:
                 raise ValueError(
                     "background=False and class_weights both weigh class 0: "
                     "to leave it out, set the first class weight to 0"
@@ -78,9 +80,14 @@ class OverlapLoss(SegmentationLoss):
             values = torch.tensor(self.class_weights, dtype=torch.float64)
         self.register_buffer("_class_weights", values, persistent=False)
         self.empty = choose("empty", empty, ("background", "smooth", "skip"))
-        if empty == "smooth" and not smooth > 0:
+        if self.empty == "smooth" and not self.smooth > 0:
             raise ValueError(f"empty='smooth' needs smooth above 0, got {smooth!r}")
         self.kernel = RegionSums({*self.terms, "predicted"})
+
+    @property
+    def whole_batch(self) -> str | None:
+        """The reason why the loss has no values for each image."""
+        return "per='batch' scores all images together" if self.per == "batch" else None
 
     def formula(self, s: Sums) -> Float[Tensor, "n c"]:
         """Return the loss of each image and class from their sums."""
@@ -101,10 +108,10 @@ class OverlapLoss(SegmentationLoss):
         if not self.background:
             sums = sums.map(lambda v: v[:, 1:])
         empty = sums.target == 0
-        if not on_cpu(empty) or torch.compiler.is_compiling() or empty.any():
+        if not is_readable(empty) or empty.any():
             if self.empty == "background":
                 sums = sums.where(empty, sums.of_background())
-            if on_cpu(empty) or self.empty == "skip" or self.ignore_index is not None:
+            if is_readable(empty) or self.empty == "skip" or sums.partial:
                 sums, weights = self._omit(sums, weights, empty)
         return self.combine(sums, weights, empty)
 

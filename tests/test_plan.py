@@ -334,14 +334,21 @@ def test_an_empty_section_is_a_missing_one(tiny, section):
         Study(tiny | {section: None})
 
 
-def test_a_custom_loss_may_be_a_term_of_a_sum(tiny):
+def test_a_configuration_takes_the_sums_that_build_takes(tiny):
     own = "tests.user_losses:MyLoss"
-    terms = [{own: 0.5, "dice": 1}, {"mine": {"weight": 0.5, "use": own}, "dice": {"smooth": 1}}]
-    tiny["losses"] = {"cross_entropy": {}} | {f"s{i}": {"sum": t} for i, t in enumerate(terms)}
+    mine = {"weight": 0.5, "use": own}
+    sums = [
+        {own: 0.5, "dice": 1},
+        {"mine": mine, "dice": {"smooth": 1}},
+        {"a": {"use": "dice", "weight": 1}, "b": {"use": "dice", "smooth": 1}},
+        {"in": {"weight": 2, "sum": {"mine": mine, "dice": 1}}, "mine": mine},
+    ]
+    tiny["losses"] = {"dice": {"multilabel": True}, "dice_ce": {"smooth": 1, "per": "batch"}}
+    tiny["losses"] |= {f"s{i}": {"sum": t, "multilabel": i == 0} for i, t in enumerate(sums)}
     study = Study(tiny)
     assert "tests.user_losses" in study.loss_modules
-    for name in ("s0", "s1"):
-        assert len(list(build(study.losses[name]).children())) == 2
+    for name in tiny["losses"]:
+        assert len(list(build(study.losses[name]).children())) == (1 if name == "dice" else 2)
 
 
 def test_numbers_among_options_may_be_texts(tiny):

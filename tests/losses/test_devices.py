@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import losses
-from losses import LOSSES, _blocks, _interface, boundary, build, likelihood, overlap
+from losses import LOSSES, _blocks, _reading, _regions, boundary, build, likelihood, overlap
 from tests.losses.conftest import (
     HARD_ONLY,
     VARIANTS,
@@ -170,8 +170,8 @@ def test_blocks_limit_the_memory_of_very_large_inputs_only(name, monkeypatch):
 @pytest.fixture
 def not_cpu(monkeypatch):
     """Take the formulas of other devices on the CPU."""
-    for module in (_blocks, _interface, boundary, likelihood, overlap):
-        monkeypatch.setattr(module, "on_cpu", lambda x: False)
+    for module in (_blocks, _reading, _regions, boundary, likelihood, overlap):
+        monkeypatch.setattr(module, "is_readable", lambda x: False)
 
 
 @every_case
@@ -269,5 +269,5 @@ def same_bytes(loss, shape, dtype):
 
 def test_autocast_that_does_not_know_the_device_is_no_error():
     x = torch.empty(1, device="meta")
-    with _interface.no_autocast(x):
+    with _reading.no_autocast(x):
         assert (x + 1).device.type == "meta"

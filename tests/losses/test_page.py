@@ -4,7 +4,7 @@ import pytest
 
 from docs import losses_page as page
 from losses import LOSSES
-from losses._interface import options
+from losses._options import options
 from losses.overlap import OverlapLoss
 
 

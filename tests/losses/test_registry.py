@@ -10,9 +10,11 @@ import pytest
 
 import losses
 from losses import LOSSES, build
-from losses._interface import SegmentationLoss, options
+from losses._interface import SegmentationLoss
+from losses._options import options
 from losses.building import modules
 from losses.hybrid import DiceFocalLoss, NamedSum
+from losses.overlap import OverlapLoss
 
 
 def test_every_loss_has_its_own_label():
@@ -66,13 +68,14 @@ def test_the_modules_of_the_package_import_one_way():
             if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "losses"
         }
     TopologicalSorter(graph).prepare()  # no cycle
-    assert graph["_interface"] == {"_trust"}
-    assert not graph["_trust"]
+    assert graph["_interface"] == {"_options", "_reading"}
+    assert graph["_reading"] == {"_trust"}
+    assert not graph["_trust"] | graph["_options"]
 
 
 def test_options_of_a_hybrid_derive_from_its_parts():
-    expected = {"dice": 1.0, "focal": 1.0, "gamma": 2.0, "ignore_index": None}
-    assert options(DiceFocalLoss) == expected
+    expected = {"dice": 1.0, "focal": 1.0, "gamma": 2.0}
+    assert options(DiceFocalLoss) == expected | options(OverlapLoss)
     loss = DiceFocalLoss(focal=0.5, gamma=1.5)
     assert loss.weights == {"dice": 1.0, "focal": 0.5}
     assert loss.losses["focal"].gamma == 1.5
@@ -84,8 +87,10 @@ def test_a_hybrid_is_a_row_of_parts():
     class Mine(NamedSum):
         parts = {"jaccard": 2.0, "topk": {"weight": 1.0, "fraction": 0.5}}  # noqa: RUF012
 
-    assert options(Mine) == {"jaccard": 2.0, "topk": 1.0, "fraction": 0.5, "ignore_index": None}
+    own = {"jaccard": 2.0, "topk": 1.0, "fraction": 0.5}
+    assert options(Mine) == own | options(OverlapLoss)
     loss = Mine(ignore_index=255)
-    assert loss.extra_repr() == "jaccard=2.0, topk=1.0, fraction=0.5, ignore_index=255"
+    assert loss.extra_repr().startswith("jaccard=2.0, topk=1.0, fraction=0.5, per='image'")
+    assert "ignore_index=255" in loss.extra_repr()
     assert all(part.ignore_index == 255 for part in loss.losses.values())
     assert not isinstance(loss, SegmentationLoss)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 
-from losses._interface import probability
+from losses._reading import probability
 from tests.losses.conftest import (
     HARD_ONLY,
     SHAPES,
