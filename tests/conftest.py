@@ -11,8 +11,14 @@ TINY = {
     "datasets": {"controlled": {"train": 8, "val": 4, "test": 4}},
     "losses": {"cross_entropy": {}, "dice": {}},
     "experiments": {
-        "imbalance": {"knob": "fraction", "values": [0.3, 0.03], "hold": {"size": "small"}},
-        "object_size": {"levels": {"large": {}, "mixed": {"size": "mixed", "fraction": 0.3}}},
+        "imbalance": {
+            "knob": "fraction",
+            "values": [0.3, 0.03],
+            "hold": {"size": "small", "mosaic": 2},  # mosaics are of datasets' images only
+        },
+        "object_size": {
+            "levels": {"large": {}, "mixed": {"size": "mixed", "fraction": 0.3, "mosaic": 2}}
+        },
         "boundary": {"levels": {"sharp": {}, "jittered": {"jitter": 2}}},
         "noise": {"knob": "flips", "values": [0, 0.3]},
     },

@@ -345,7 +345,7 @@ def test_a_configuration_takes_the_sums_that_build_takes(tiny):
     ]
     tiny["losses"] = {"dice": {"multilabel": True}, "dice_ce": {"smooth": 1, "per": "batch"}}
     tiny["losses"] |= {f"s{i}": {"sum": t, "multilabel": i == 0} for i, t in enumerate(sums)}
-    study = Study(tiny)
+    study = Study(tiny | {"reference": "dice"})
     assert "tests.user_losses" in study.loss_modules
     for name in tiny["losses"]:
         assert len(list(build(study.losses[name]).children())) == (1 if name == "dice" else 2)

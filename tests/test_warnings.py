@@ -14,7 +14,7 @@ def test_one_seed_is_a_warning(tiny, seeds):
     assert Study(tiny).warnings == []
 
 
-def test_a_mirror_that_no_dataset_uses_is_a_warning(tiny, in_tmp):
+def test_a_mirror_that_no_dataset_uses_is_a_warning(tiny, in_tmp, monkeypatch):
     words = ["mirror: no dataset of the study uses it"]
     write_folder(in_tmp / "mirror" / "wbc", 3)
     own = {"datasets": {"mine": {"folder": "mirror/wbc"}, "controlled": {}}}
@@ -22,6 +22,8 @@ def test_a_mirror_that_no_dataset_uses_is_a_warning(tiny, in_tmp):
         assert Study(tiny | {"mirror": mirror}).warnings == words
         assert Study(tiny | {"datasets": {"wbc": {}}, "mirror": mirror}).warnings == []
     assert Study(tiny | own | {"mirror": "https://host"}).warnings == words
+    monkeypatch.setenv("HOME", str(in_tmp))
+    assert Study(tiny | {"datasets": {"wbc": {}}, "mirror": "~/mirror"}).warnings == []
 
 
 def test_warnings_are_printed_before_any_job(tiny, in_tmp, capsys, monkeypatch):

@@ -128,7 +128,7 @@ class Study:
     def _is_mirrored(self, dataset: Dataset) -> bool:
         if self.mirror_address:
             return dataset.fetched
-        return dataset.folder == str(Path(self.mirror, dataset.source))
+        return dataset.folder == str(Path(self.mirror, dataset.source).expanduser())
 
     # Training settings
 
