@@ -122,7 +122,7 @@ def test_long_names_make_no_file_name_too_long(tiny):
     long = [letter * 100 for letter in "abcdef"]
     tiny["datasets"] = {long[0]: {"source": "controlled"}}
     tiny |= {"losses": {name: {"use": "dice"} for name in long[1:3]}, "reference": long[1]}
-    knobs = {name: 0.123456789012 for name, knob in KNOBS.items() if knob.low is not None}
+    knobs = {n: 0.123456789012 for n, k in KNOBS.items() if k.low is not None and not k.whole}
     del knobs["flips"]
     tiny["experiments"] = {long[3]: {"levels": {"w" * 1000: {}, "v" * 1000: knobs}}}
     tiny |= {"models": {long[4]: {}, long[5]: {"steps": 7}}, "job_per": "loss"}

@@ -47,7 +47,7 @@ def record_of(run, **entries):
 def small(tiny):
     """A configuration of four runs."""
     noise = {"noise": tiny["experiments"]["noise"]}
-    return tiny | {"experiments": noise, "losses": {"dice": {}}}
+    return tiny | {"experiments": noise, "losses": {"dice": {}}, "reference": "dice"}
 
 
 @pytest.fixture

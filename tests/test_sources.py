@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 EDITS = {
     "hit": ("experiments/runs/records.py", "HIT = 0.5", "HIT = 0.9"),
     "size": ("experiments/runs/records.py", '"small": (0, 32)', '"small": (0, 999)'),
-    "prediction": ("experiments/runs/fit.py", "device, cell.val_ignored)", "device)"),
+    "prediction": ("experiments/runs/fit.py", "device, cell.val_ignored,", "device, None,"),
     "seed": ("experiments/plan/seeds.py", "digest[:8]", "digest[8:16]"),
     "mask": ("experiments/data/layers.py", "== self.foreground", "!= self.foreground"),
     "overlap": ("losses/overlap.py", "2 * s.overlap", "3 * s.overlap"),

@@ -30,7 +30,7 @@ def one_cell(tiny, losses, **settings):
     experiments = {"noise": {"knob": "flips", "values": [0]}}
     training = tiny["training"] | {"steps": 2}
     config = {"losses": losses, "experiments": experiments, "training": training, "seeds": [0]}
-    return tiny | config | {"device": "cuda"} | settings
+    return tiny | config | {"device": "cuda", "reference": next(iter(losses))} | settings
 
 
 def attempts():
