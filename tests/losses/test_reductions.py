@@ -16,7 +16,7 @@ from tests.losses.conftest import (
 )
 
 PIXEL = [n for n in LOSSES if isinstance(build(n), _PixelLoss)]
-WHOLE_BATCH = {"topk", "lovasz", "dice_topk"}
+WHOLE_BATCH = ("topk", "lovasz", "dice_topk")
 PER_IMAGE = [n for n in LOSSES if n not in WHOLE_BATCH and n not in PIXEL]
 UNWEIGHTED = {n for n in VARIANTS if "topk" in n or "lovasz" in n or n == "a sum"}
 
