@@ -51,14 +51,15 @@ class Mosaics:
 
     def __init__(self, windows: Windows, side: int) -> None:
         self.side, self._windows = side, windows
-        self._cuts = [windows.image(i) for i in range(len(windows))]
-        own = [self._pieces(i) for i in range(len(windows))]
+        # An image is decoded once for all that is cut of it.
+        found = [(windows.image(i), self._pieces(i)) for i in range(len(windows))]
+        self._cuts, own = [cut for cut, _ in found], [pieces for _, pieces in found]
+        self._backgrounds: dict[int, dict[int, Window]] = {}
         self.pieced = float(np.mean([(pieces or 1) > 1 for pieces in own]))
         """Share of windows whose image has no background window in one piece."""
         self.borrowed = float(np.mean([pieces is None for pieces in own]))
         """Share of windows whose image has no background: the next image's is shown."""
-        following = [[(i + j) % len(own) for j in range(len(own))] for i in range(len(own))]
-        self._donors = [next(((j, own[j]) for j in each if own[j]), None) for each in following]
+        self._donors = _donors(own)
 
     def __len__(self) -> int:
         return len(self._cuts)
@@ -123,12 +124,33 @@ class Mosaics:
     def _background(self, window: int, draw: int) -> Window:
         if self._donors[window] is None:
             raise LookupError("no image has a window without foreground")
-        donor, pieces = self._donors[window]
-        return self._windows.background(donor, draw, pieces)
+        if window not in self._backgrounds:
+            donor, pieces = self._donors[window]
+            draws = {(window - j) % len(self) for j in range(self.side**2)}
+            self._backgrounds[window] = {
+                i: self._windows.background(donor, i, pieces) for i in draws
+            }
+        return self._backgrounds[window][draw]
 
     def _joined(self, tiles: Sequence[np.ndarray]) -> np.ndarray:
         rows = [tiles[n : n + self.side] for n in range(0, len(tiles), self.side)]
         return np.concatenate([np.concatenate(row, axis=1) for row in rows])
+
+
+def _donors(pieces: Sequence[int | None]) -> list[tuple[int, int] | None]:
+    """Return for each window the first one from it on, round the end, that has background.
+
+    pieces: of the background of each window, None without any.
+
+    >>> _donors([None, 2, None])
+    [(1, 2), (1, 2), (1, 2)]
+    """
+    donors: list[tuple[int, int] | None] = [None] * len(pieces)
+    donor = None
+    for i in [*reversed(range(len(pieces)))] * 2:
+        donor = donor if pieces[i] is None else (i, pieces[i])
+        donors[i] = donor
+    return donors
 
 
 def _numbered(tiles: Sequence[Masks]) -> list[np.ndarray]:
