@@ -23,7 +23,7 @@ def test_real_images_from_a_mirror_end_in_the_same_report(tiny, tmp_path):
         "imbalance": {
             "knob": "fraction",
             "hold": {"mosaic": 2},
-            "values": {"wbc": [0.4, 0.11], "crackforest": [0.09, 0.025]},
+            "values": {"wbc": [0.57, 0.15], "crackforest": [0.109, 0.028]},
         },
         "object_size": {"levels": {"as it is": {}, "side by side": {"size": "mixed"}}},
     }
