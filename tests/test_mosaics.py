@@ -136,6 +136,19 @@ def test_background_that_an_image_lacks_is_pieced_or_of_another_image(tiny, in_t
         assert mosaic.image(i, 1)[1][MASKS].reshape(2, 48, 2, 48).any((1, 3)).sum() == 1
 
 
+def test_a_split_without_background_is_named(tiny, in_tmp):
+    folder = folder_of(in_tmp / "own", n=12, size=(90, 90))
+    stems = sorted(path.stem for path in (folder / "images").iterdir())
+    split = {"train": stems[:8], "val": stems[8:10], "test": stems[10:]}
+    (folder / "dataset.json").write_text(json.dumps({"split": split}))
+    for stem in split["val"]:
+        save_image(folder / "masks" / f"{stem}.png", np.full((90, 90), 255, np.uint8))
+    study = study_of(tiny, folder)
+    source = read_source(study, study.datasets["d"])
+    with pytest.raises(ValueError, match="no val image has a window without foreground"):
+        train(study, source, mosaic=2, fraction=largest(study, source) / 4)
+
+
 def test_a_fraction_out_of_reach_names_the_range_and_the_mosaic_that_reaches_it(tiny, in_tmp):
     study = study_of(tiny, folder_of(in_tmp / "own", n=20, size=(90, 90)))
     source = read_source(study, study.datasets["d"])

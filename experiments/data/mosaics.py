@@ -1,9 +1,9 @@
 """Mosaics: images of K x K windows, of which some show objects: the knob `fraction` of a dataset.
 
-All levels have the same windows with objects, each one whole as the unstressed dataset has it, at
-the same scale. A level sets how many windows of an image show objects; the others show background
-of the same images. So objects, seams, image size and mixture of images are the same at all levels,
-and the fraction alone differs.
+All levels have the same windows with objects: those of the unstressed dataset, which cut the same
+objects at the same places. A level sets how many windows of an image show objects; the others show
+background of the same images. So objects, seams, image size and mixture of images are the same at
+all levels, and the fraction alone differs.
 """
 
 from __future__ import annotations
@@ -96,11 +96,12 @@ class Mosaics:
             words += f", those of {more} x {more} from {self.fraction / more**2:.3g}"
         return words
 
-    def image(self, i: int, shown: int) -> Window:
-        """Return image i, of which `shown` windows show objects.
+    def image(self, i: int, shown: int, empty: bool = False) -> Window:
+        """Return image i, of which `shown` windows show objects; none of them with `empty`.
 
         LookupError if no image has a window without foreground.
         """
+        shown = 0 if empty else shown
         order = np.random.default_rng(stable_seed("mosaic", self._windows.stems[i]))
         tiles: list[Window | None] = [None] * self.side**2
         for j, place in enumerate(order.permutation(self.side**2)):

@@ -110,7 +110,13 @@ def windows(study: Study, dataset: Dataset, knobs: Stress, source: Source) -> di
             mosaics = Mosaics(own, knobs.mosaic)
             if number is None:  # from the training images; other splits show as many objects
                 number = _shown(dataset, knobs, mosaics)
-            make = _mosaics(mosaics, number)
+            if number < knobs.mosaic**2 and mosaics.borrowed == 1:
+                raise ValueError(
+                    f"dataset {dataset.name!r}, {knobs.name}: no {split} image has a window "
+                    "without foreground; allowed: other splits, or a smaller image_size"
+                )
+            shown = spread(number, len(own))
+            make = [partial(mosaics.image, i, objects) for i, objects in enumerate(shown)]
         makers[split] = list(zip(own.stems, make, strict=True))
     return makers
 
@@ -169,13 +175,12 @@ class Windows:
 
 def _shown(dataset: Dataset, knobs: Stress, mosaics: Mosaics) -> float:
     """Return the mean number of windows with objects in a mosaic."""
-    for share, words in ((mosaics.pieced, "pieces of"), (mosaics.borrowed, "another image than")):
-        if share and mosaics.borrowed < 1:
-            log.info(
-                "%s %s: background is %s %.0f%% of the images, which have no window without "
-                "foreground",
-                *(dataset.name, knobs.name, words, 100 * share),
-            )
+    if mosaics.pieced + mosaics.borrowed > 0 and mosaics.borrowed < 1:
+        log.info(
+            "%s %s: %.0f%% of the windows have background joined from smaller pieces, %.0f%% have "
+            "that of another image: their own images have none",
+            *(dataset.name, knobs.name, 100 * mosaics.pieced, 100 * mosaics.borrowed),
+        )
     if knobs.share is None:
         return mosaics.side**2
     try:
@@ -185,15 +190,6 @@ def _shown(dataset: Dataset, knobs: Stress, mosaics: Mosaics) -> float:
             f"dataset {dataset.name!r}, fraction {knobs.share}: {error}; allowed: a fraction in "
             "this range (`snakemake probe` prints the levels of every dataset)"
         ) from None
-
-
-def _mosaics(mosaics: Mosaics, number: float) -> list[Maker]:
-    """Return the makers of the mosaics of a split; number: mean number of windows with objects."""
-
-    def make(i: int, objects: int, empty: bool) -> Window:
-        return mosaics.image(i, 0 if empty else objects)
-
-    return [partial(make, i, objects) for i, objects in enumerate(spread(number, len(mosaics)))]
 
 
 def borders(study: Study, dataset: Dataset, knobs: Stress) -> Int[np.ndarray, "h w"]:
