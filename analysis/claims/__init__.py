@@ -1,6 +1,8 @@
 """The claims, one file each: the docstring is the claim, CLAIM tells how it is measured.
 
-A file of this package is a claim: to add one, add a file with a docstring and a CLAIM.
+A file of this package is a claim: to add one, add a file with a docstring and a CLAIM. Levels,
+signs and smallest differences were fixed before the reference study was run; BUDGET and LOOKS are
+its training steps and its numbers of seeds.
 """
 
 from __future__ import annotations
@@ -15,6 +17,11 @@ import pandas as pd
 
 if TYPE_CHECKING:
     from experiments.plan.study import Level
+
+BUDGET = 480
+"""Training steps of the reference study."""
+LOOKS = (3, 6, 12)
+"""Numbers of seeds after which the reference study decides."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +73,11 @@ class Claim:
 
     weights: function of the levels that returns [(weight, level)], empty if the levels cannot
     answer. also: second metric in the experiment's figure. against_tuned: the reference loss is
-    always at its tuned threshold. about: the loss that the claim is about. figure: figure module
-    that is shown instead of the experiment's figures. order: place among the claims. words: the
-    file's docstring.
+    always at its tuned threshold. about: the loss that the claim is about. primary: the claim
+    belongs to the primary families: verdicts on the loss that it is about, at threshold 0.5 and
+    the fixed learning rate, on generated images and pooled over real datasets. figure: figure
+    module that is shown instead of the experiment's figures. order: place among the claims.
+    words: the file's docstring.
     """
 
     title: str
@@ -83,6 +92,7 @@ class Claim:
     sign: int = 1
     against_tuned: bool = False
     about: str = "dice"
+    primary: bool = False
     figure: str | None = None
     mechanism: Mechanism | None = None
     words: str = ""
@@ -105,6 +115,15 @@ def ends(levels: Sequence[Level]) -> tuple[Level, Level] | None:
     """Return the levels with the least and the greatest value, None if fewer than two have one."""
     numeric = sorted((level for level in levels if level.value is not None), key=lambda v: v.value)
     return (numeric[0], numeric[-1]) if len(numeric) > 1 else None
+
+
+def hardest(levels: Sequence[Level], *, least: bool) -> list[tuple[float, Level]]:
+    """Return the level with the least or the greatest value, with weight 1.
+
+    Empty if fewer than two levels have a value.
+    """
+    pair = ends(levels)
+    return [(1, pair[0 if least else 1])] if pair else []
 
 
 def evenly(levels: Sequence[Level]) -> list[tuple[float, Level]]:

@@ -58,5 +58,6 @@ CLAIM = Claim(
     says="Recall gap between large and small objects in the same image, {loss} minus {against} "
     "(positive: {loss} favours the large ones more)",
     weights=weights,
+    primary=True,
     mechanism=MECHANISM,
 )
