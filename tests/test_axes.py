@@ -117,5 +117,5 @@ def test_each_dataset_can_hold_its_own_knobs_and_fields(tiny):
     with pytest.raises(ConfigError, match=r"noise\.hold: 'more' is missing"):
         Study(tiny)
     tiny["experiments"]["noise"]["hold"] = {"flipz": 3}
-    with pytest.raises(ConfigError, match="unknown setting 'flipz' .did you mean 'flips'"):
+    with pytest.raises(ConfigError, match="unknown setting 'flipz'"):
         Study(tiny)

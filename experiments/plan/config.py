@@ -284,8 +284,9 @@ class DatasetSettings(Settings):
 
 
 def _held(value: Any) -> str:
-    parts = value.values() if isinstance(value, Mapping) and value else [None]
-    return "datasets" if all(isinstance(part, Mapping) for part in parts) else "all"
+    given = value if isinstance(value, Mapping) else {}
+    mappings = given and all(isinstance(part, Mapping) for part in given.values())
+    return "datasets" if mappings and not {*given} & {*LevelSettings.model_fields} else "all"
 
 
 class ExperimentSettings(Settings):
