@@ -90,8 +90,7 @@ def _divergence(x: Float[Tensor, "n c l"], w: Tensor | None, sums: Sums) -> Floa
         true = torch.cat([(count - true).clamp_min(0), true], 1)
     else:
         log_p = F.log_softmax(x, 1)
-    true = true / or_one(count)
     if w is not None:
         log_p = log_p + w.to(x.dtype).log()
-    log_mean = of_true(log_p, true.unsqueeze(2)).logsumexp(2) - or_one(count).log()
-    return -(torch.special.entr(true) + true * log_mean).sum(1)
+    log_sum = of_true(log_p, true.unsqueeze(2)).logsumexp(2)
+    return (true * (or_one(true).log() - log_sum)).sum(1) / or_one(count[:, 0])
