@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +103,7 @@ class Case:
 def run(results: Results) -> None:
     """Write ``verdicts.csv`` and log the headlines."""
     study = results.study
-    table = verdicts(study, results.table, results.mechanism)
+    table = verdicts(study, results.table, results.mechanism, results.image_sources)
     write_whole(study.file(VERDICTS), table.to_csv(index=False))
     for row in headline(table).itertuples():
         against = f"against {row.against}" if row.against and len(study.references) > 1 else ""
@@ -114,14 +114,16 @@ def run(results: Results) -> None:
         )
 
 
-def verdicts(study: Study, table: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
+def verdicts(
+    study: Study, table: pd.DataFrame, measured: pd.DataFrame, image_sources: pd.DataFrame
+) -> pd.DataFrame:
     """Return a row per claim, level, dataset, loss, reference, threshold, learning rate, setting.
 
-    table: ``runs.csv``. measured: ``mechanism.csv``.
+    table: ``runs.csv``. measured: ``mechanism.csv``. image_sources: ``image_sources.csv``.
     """
     rows = list(of_mechanism(measured, study.references))
     for rate, at_rate in tuning.rates(study, table).items():
-        rows += of_runs(study, at_rate, rate)
+        rows += of_runs(study, at_rate, rate, image_sources)
     columns = [field.name for field in fields(Verdict)]
     return pd.DataFrame([asdict(row) for row in settle(rows)], columns=columns)
 
@@ -139,11 +141,14 @@ def headline(table: pd.DataFrame) -> pd.DataFrame:
 # Trained models
 
 
-def of_runs(study: Study, table: pd.DataFrame, rate: str) -> Iterator[Verdict]:
+def of_runs(
+    study: Study, table: pd.DataFrame, rate: str, image_sources: pd.DataFrame
+) -> Iterator[Verdict]:
     """Yield the verdicts from trained models, at one of the learning rates."""
     scored = metrics.scores(table)
+    sources = metrics.sources(study, scored, image_sources)
     for case in _cases(study, rate):
-        yield from _of_case(study, scored, case)
+        yield from _of_case(study, scored, case, sources)
 
 
 def _cases(study: Study, rate: str) -> Iterator[Case]:
@@ -156,12 +161,19 @@ def _cases(study: Study, rate: str) -> Iterator[Case]:
                 yield Case(name, claim, loss, against, threshold, rate, setting)
 
 
-def _of_case(study: Study, scored: pd.DataFrame, case: Case) -> Iterator[Verdict]:
+def _of_case(
+    study: Study,
+    scored: pd.DataFrame,
+    case: Case,
+    sources: Mapping[tuple[str, str], list[str]],
+) -> Iterator[Verdict]:
     """Yield a verdict per dataset and, for several real datasets, one for all of them."""
     real, answering = [], 0
     for dataset in study.datasets.values():
         pairs, stress = terms(study, scored, case, dataset.name)
-        estimated = statistics.estimate(pairs, shared=not dataset.controlled)
+        levels = case.claim.weights(study.experiments[case.claim.experiment].levels[dataset.name])
+        own = [sources.get((dataset.name, level.stress.name)) for _, level in levels]
+        estimated = statistics.estimate(pairs, own)
         if not dataset.controlled:
             real.append(estimated)
             answering += bool(pairs)
@@ -326,15 +338,6 @@ def settle(rows: Iterable[Verdict]) -> list[Verdict]:
 
 
 def _decide(row: Verdict, p: float) -> Verdict:
-    estimated = Estimate(row.estimate, row.low, row.high, row.n)
-    planned = max(row.planned, 1)
-    verdict = statistics.decide(estimated, row.smallest, planned, p)
-    uncorrected = statistics.decide(estimated, row.smallest, planned)
-    reason = row.reason
-    if verdict == "undecided" and uncorrected != "undecided":
-        reason = (
-            f"{uncorrected} by the interval alone, but not after the correction for the number of "
-            f"comparisons (p = {p:.3f})"
-        )
-    finding = statistics.finding(estimated, row.smallest, verdict)
-    return replace(row, p_corrected=p, verdict=verdict, finding=finding, reason=reason)
+    estimated = Estimate(row.estimate, 0.0, 0.0, row.n)
+    verdict = statistics.decide(estimated, row.smallest, p)
+    return replace(row, p_corrected=p, verdict=verdict)

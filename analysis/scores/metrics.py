@@ -14,12 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from experiments.runs.table import key_columns
+
+if TYPE_CHECKING:
+    from experiments.plan.study import Study
 
 
 def share(part: pd.Series, whole: pd.Series) -> pd.Series:
@@ -210,6 +213,22 @@ def paired(
     """Return seed -> differences per image, first minus second cell, for seeds in both."""
     ours, theirs = (per_seed(scored, metric, where) for where in (first, second))
     return {seed: ours[seed] - theirs[seed] for seed in sorted(set(ours) & set(theirs))}
+
+
+def sources(
+    study: Study, scored: pd.DataFrame, image_sources: pd.DataFrame
+) -> dict[tuple[str, str], list[str]]:
+    """Return (dataset, stress) -> the source of each test image, in the order of their names.
+
+    image_sources: dataset, stress, image, source. An image without a row is its own source.
+    Generated images are left out: every seed has its own.
+    """
+    cell = ["dataset", "stress"]
+    real = [dataset.name for dataset in study.datasets.values() if not dataset.controlled]
+    images = scored.loc[scored["dataset"].isin(real), [*cell, "image"]].drop_duplicates()
+    found = images.sort_values("image").merge(image_sources, how="left", on=[*cell, "image"])
+    found["source"] = found["source"].fillna(found["image"])
+    return {key: list(group) for key, group in found.groupby(cell)["source"]}
 
 
 DETECTED = 0.1
