@@ -148,12 +148,24 @@ def of_runs(study: Study, table: pd.DataFrame, rate: str) -> Iterator[Verdict]:
 
 def _cases(study: Study, rate: str) -> Iterator[Case]:
     for name, claim in claims.load().items():
-        if claim.experiment not in study.experiments:
+        experiment = claim.experiment_in(study.experiments)
+        if experiment is None:
             continue
-        parts = study.references, study.settings_of(claim.experiment), study.losses, THRESHOLDS
-        for against, setting, loss, threshold in itertools.product(*parts):
-            if loss != against:
-                yield Case(name, claim, loss, against, threshold, rate, setting)
+        claim = replace(claim, experiment=experiment)
+        parts = study.settings_of(experiment), _comparisons(study, claim)
+        for setting, (loss, against, threshold) in itertools.product(*parts):
+            yield Case(name, claim, loss, against, threshold, rate, setting)
+
+
+def _comparisons(study: Study, claim: Claim) -> Iterator[tuple[str, str, str]]:
+    """Yield loss, reference ("" for none) and threshold of each comparison of a claim."""
+    if claim.against is not None:
+        if {claim.about, claim.against} - {""} <= set(study.losses):
+            yield claim.about, claim.against, claim.threshold
+        return
+    for against, loss, threshold in itertools.product(study.references, study.losses, THRESHOLDS):
+        if loss != against:
+            yield loss, against, threshold
 
 
 def _of_case(study: Study, scored: pd.DataFrame, case: Case) -> Iterator[Verdict]:
@@ -161,6 +173,8 @@ def _of_case(study: Study, scored: pd.DataFrame, case: Case) -> Iterator[Verdict
     real, answering = [], 0
     for dataset in study.datasets.values():
         pairs, stress = terms(study, scored, case, dataset.name)
+        if case.claim.source and not pairs:
+            continue  # a finding is compared where there are levels that answer
         estimated = statistics.estimate(pairs, shared=not dataset.controlled)
         if not dataset.controlled:
             real.append(estimated)
@@ -199,7 +213,12 @@ def terms(
         where = study.where(dataset, level, case.setting)
         ours = where | {"loss": case.loss, "threshold": case.threshold}
         theirs = where | {"loss": case.against, "threshold": against}
-        pairs.append((claim.sign * weight, metrics.paired(scored, claim.metric, ours, theirs)))
+        sample = (
+            metrics.paired(scored, claim.metric, ours, theirs)
+            if case.against
+            else metrics.per_seed(scored, claim.metric, ours)
+        )
+        pairs.append((claim.sign * weight, sample))
     return pairs, " vs ".join(_words(level) for _, level in weighted)
 
 

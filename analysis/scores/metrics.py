@@ -78,6 +78,17 @@ def area_ratio(table: pd.DataFrame) -> pd.Series:
     return share(table["tp"] + table["fp"], table["tp"] + table["fn"])
 
 
+def size_error(table: pd.DataFrame) -> pd.Series:
+    """(P - T) / (P + T) for P predicted, T true foreground pixels: -1 for none predicted.
+
+    NaN if both are 0.
+
+    >>> size_error(pd.DataFrame({"tp": [4, 0], "fp": [4, 0], "fn": [0, 9]})).round(3).tolist()
+    [0.333, -1.0]
+    """
+    return share(table["fp"] - table["fn"], 2 * table["tp"] + table["fp"] + table["fn"])
+
+
 def surface_dice(table: pd.DataFrame) -> pd.Series:
     """Share of both surfaces within 1 px of the other one (normalised surface Dice)."""
     near = table["surface_true_near"] + table["surface_predicted_near"]
@@ -160,6 +171,14 @@ METRICS = {
     "area_ratio": Metric(
         "Predicted / true area", area_ratio, UNBOUNDED, column="area ratio", ratio=True
     ),
+    "dice_with_empty": Metric(
+        "Dice score,\n1 if both masks are empty", lambda t: dice(t).fillna(1)
+    ),
+    "false_objects": Metric(
+        "False objects of an image", lambda t: t["false_objects"].astype(float), UNBOUNDED
+    ),
+    "size_error": Metric("Error of the predicted size", size_error, (-1.0, 1.0)),
+    "size_departure": Metric("Departure from the true size", lambda t: size_error(t).abs()),
     "brier": Metric("Brier score", brier, column="Brier"),
 }
 """Name -> metric; the order of the tables' columns."""
