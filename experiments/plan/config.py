@@ -167,6 +167,12 @@ class Training(Settings):
         description="fp32; tf32: convolutions and products with 10 bits, on CUDA only; bf16: "
         "automatic mixed precision with bfloat16",
     )
+    weights: Literal["last", "recalibrated", "averaged"] = Field(
+        "recalibrated",
+        title="Evaluated weights",
+        description="last: of the last step; recalibrated: these, with batch-norm statistics of "
+        "all training images; averaged: moving average over the steps, decay 0.95",
+    )
 
 
 LISTS = ("augment",)

@@ -1,12 +1,18 @@
-"""Step `collect`: join the runs of a study into ``runs.csv`` and ``records.json``."""
+"""Step `collect`: join the runs of a study into ``runs.csv`` and ``records.json``.
+
+``image_sources.csv`` has the source of each test image.
+"""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
+from experiments.data import prepared
 from experiments.files import write_whole
-from experiments.layout import RECORDS, RUNS
+from experiments.layout import IMAGE_SOURCES, RECORDS, RUNS
 from experiments.origin import datasets
 from experiments.plan.stamps import Stamps
 from experiments.runs import table
@@ -16,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def run(study: Study) -> None:
-    """Write the study's table and records, and the sources of its datasets.
+    """Write the study's table and records, and the sources of its images and datasets.
 
     InvalidRuns names runs that are not valid. The next call of the workflow trains them.
     """
@@ -30,4 +36,21 @@ def run(study: Study) -> None:
         raise
     write_whole(study.file(RUNS), rows.to_csv(index=False))
     write_whole(study.file(RECORDS), json.dumps(records, indent=1, sort_keys=True) + "\n")
+    write_whole(study.file(IMAGE_SOURCES), image_sources(study).to_csv(index=False))
     datasets.write(study)
+
+
+def image_sources(study: Study) -> pd.DataFrame:
+    """Return dataset, stress, image and source of each test image that is not generated.
+
+    They are those of the first seed: all seeds share the test images of a dataset.
+    """
+    rows = [
+        (dataset, stress, image, source)
+        for dataset in study.datasets
+        for stress in study.stresses(dataset)
+        for image, source in prepared.sources(
+            study.data_folder(dataset, stress, study.seeds[0])
+        ).items()
+    ]
+    return pd.DataFrame(rows, columns=["dataset", "stress", "image", "source"])
