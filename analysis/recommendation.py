@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,12 +55,15 @@ COLUMNS = {
     f"{1 - draws.SURE:.0%} there",
     "datasets": "number of datasets",
     "levels": "number of levels that are averaged, over all datasets",
-    "n": "smallest number of seeds of a level; below 2 no draws, and the columns from low are empty",
+    "n": "smallest number of seeds of a level; one seed gives no draws on a dataset",
 }
-"""Columns of ``recommendation.csv``. `yes` and `fails_on` are empty if they do not apply."""
+"""Columns of ``recommendation.csv``. Without draws the columns from `low` to
+`fails_on` are empty, as are `yes` and `fails_on` where they do not apply."""
 JOINED = "; "
 """Separator of `fails_on`."""
 YES = "yes"
+NUMBERS = [field.name for field in fields(draws.Summary)]
+"""Columns of numbers for each loss."""
 
 
 def run(results: Results) -> None:
@@ -107,15 +111,15 @@ def _rows(
     for scope, (datasets, values) in scopes.items():
         score = np.mean([means[name] for name in datasets], axis=0)
         n = np.min([draws.seeds(found[name]) for name in datasets], axis=0)
-        values = np.where(n > 1, values, np.nan)
-        columns = _columns(score, values)
+        summary = draws.summary(score, values)
         for k, loss in enumerate(losses):
-            row = {name: column[k] for name, column in columns.items()}
-            if scope in public and row["may_be_as_good"] != YES and np.isfinite(row["near"]):
+            if scope in public and summary.poor[k]:
                 poor[loss].add(scope)
-            yield row | {
+            yield {name: getattr(summary, name)[k] for name in NUMBERS} | {
                 "scope": scope,
                 "loss": loss,
+                "advised": YES * int(summary.advised[k]),
+                "may_be_as_good": YES * int(summary.may_be_as_good[k]),
                 "fails_on": JOINED.join(
                     d for d in public if scope not in found and d in poor[loss]
                 ),
@@ -123,23 +127,6 @@ def _rows(
                 "levels": sum(len(found[name]) for name in datasets),
                 "n": int(n[k]),
             }
-
-
-def _columns(score: np.ndarray, values: np.ndarray) -> dict[str, Sequence[Any]]:
-    """Return the columns that follow from mean scores and draws; NaN for losses without draws."""
-    known = ~np.isnan(values).any(0)
-    rank = np.full(len(score), np.nan)
-    ranked = ~np.isnan(score)
-    rank[ranked] = draws.places(score[ranked])
-    columns: dict[str, Any] = {"score": score, "rank": rank}
-    summary = draws.summary(values[:, known]) if known.any() else None
-    for name in ("low", "high", "best", "near", "regret", "bound"):
-        columns[name] = np.full(len(score), np.nan)
-        columns[name][known] = getattr(summary, name, np.nan)
-    for name in ("advised", "may_be_as_good"):
-        columns[name] = np.full(len(score), "", dtype=object)
-        columns[name][known] = np.where(getattr(summary, name, False), YES, "")
-    return columns
 
 
 def cases(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ seeds share add a part by source image (`images_part`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from jaxtyping import Float
@@ -143,44 +143,63 @@ def new_dataset(
 
 @dataclass(frozen=True)
 class Summary:
-    """What draws say about each loss; arrays with a value per loss.
+    """Scores and draws in numbers: arrays with a value per loss, NaN for a loss without draws.
 
-    best: probability to have the greatest score, ties included. near: probability to be within
-    NEAR of it. regret: expected loss of score against the best one; bound: its 95% quantile.
-    low, high: 95% interval of the rank; equal scores share the smaller rank.
+    score: mean score. rank: by score; ties share the smaller rank. low, high: 95% interval of the
+    rank. best: probability to have the greatest score, ties included. near: probability to be
+    within NEAR of it. regret: expected loss of score against the best loss; bound: its 95%
+    quantile.
     """
 
+    score: np.ndarray
+    rank: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
     best: np.ndarray
     near: np.ndarray
     regret: np.ndarray
     bound: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
 
     @property
     def advised(self) -> np.ndarray:
-        """Whether a loss has the least expected regret; one loss has it."""
-        return np.arange(len(self.regret)) == self.regret.argmin()
+        """Whether a loss is the one of least expected regret."""
+        least = np.nanargmin(self.regret) if np.isfinite(self.regret).any() else -1
+        return np.arange(len(self.regret)) == least
 
     @property
     def may_be_as_good(self) -> np.ndarray:
         """Whether a loss cannot be told from the best: it is near it with at least 5%."""
         return self.near >= 1 - SURE
 
+    @property
+    def poor(self) -> np.ndarray:
+        """Whether a loss is not as good: its regret's lower 95% bound is above NEAR."""
+        return self.near < 1 - SURE
 
-def summary(draws: Float[np.ndarray, "draws losses"]) -> Summary:
-    """Return the summary of draws without NaN. A regret above 1 is 1, the greatest Dice score."""
-    regret = np.clip(draws.max(1, keepdims=True) - draws, 0, 1)
-    rank = places(draws)
-    low, high = np.percentile(rank, [2.5, 97.5], axis=0, method="nearest")
-    return Summary(
-        best=(rank == 1).mean(0),
-        near=(regret <= NEAR).mean(0),
-        regret=regret.mean(0),
-        bound=np.quantile(regret, SURE, axis=0),
-        low=low,
-        high=high,
-    )
+
+def summary(
+    score: Float[np.ndarray, " losses"], draws: Float[np.ndarray, "draws losses"]
+) -> Summary:
+    """Return the summary of mean scores and their draws; NaN for a loss without them.
+
+    A regret above 1 counts as 1, the greatest Dice score.
+    """
+    known = ~np.isnan(draws).any(0)
+    result = {
+        name: np.full(len(score), np.nan) for name in [field.name for field in fields(Summary)]
+    }
+    result["score"] = score
+    result["rank"][~np.isnan(score)] = places(score[~np.isnan(score)])
+    if known.any():
+        draws = draws[:, known]
+        regret = np.clip(draws.max(1, keepdims=True) - draws, 0, 1)
+        rank = places(draws)
+        low, high = np.percentile(rank, [2.5, 97.5], axis=0, method="nearest")
+        of_draws = {"low": low, "high": high, "best": (rank == 1).mean(0)}
+        of_draws |= {"near": (regret <= NEAR).mean(0), "regret": regret.mean(0)}
+        for name, values in (of_draws | {"bound": np.quantile(regret, SURE, axis=0)}).items():
+            result[name][known] = values
+    return Summary(**result)
 
 
 def places(scores: Float[np.ndarray, "*draws losses"]) -> np.ndarray:

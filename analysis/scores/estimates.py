@@ -46,7 +46,7 @@ def run(results: Results) -> None:
     study = results.study
     table = estimates(study, tuning.fixed(study, results.table), results.records)
     write_whole(study.file(ESTIMATES), table.to_csv(index=False))
-    write_whole(study.file(RANKS), ranking.ranks(study, results.scored).to_csv(index=False))
+    write_whole(study.file(RANKS), ranking.ranks(results).to_csv(index=False))
 
 
 def estimates(study: Study, table: pd.DataFrame, records: list[dict[str, Any]]) -> pd.DataFrame:
