@@ -27,6 +27,7 @@ from experiments.plan.seeds import stable_seed
 
 if TYPE_CHECKING:
     from analysis.results import Results
+    from experiments.plan.study import Study
 
 log = logging.getLogger("dicebench")
 
@@ -62,6 +63,8 @@ COLUMNS = {
 JOINED = "; "
 """Separator of `fails_on`."""
 YES = "yes"
+CASE = ["setting", "situation", "scope", "threshold"]
+"""Columns that identify an advice."""
 NUMBERS = [field.name for field in fields(draws.Summary)]
 """Columns of numbers for each loss."""
 
@@ -130,14 +133,22 @@ def _rows(
 
 
 def cases(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return situation, scope, threshold, setting, the advised loss and a sentence, per case."""
-    result = []
-    for key, rows in table.groupby(["setting", "situation", "scope", "threshold"], sort=False):
-        case = dict(zip(("setting", "situation", "scope", "threshold"), key, strict=True))
-        advised = rows[rows["advised"] == YES]
-        loss = style.name(advised["loss"].iloc[0]) if len(advised) else ""
-        result.append(case | {"loss": loss, "sentence": sentence(rows)})
-    return result
+    """Return setting, situation, scope, threshold, the advised loss and a sentence, per case."""
+    of_cases: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for key, rows in table.groupby(CASE, sort=False):
+        advised = rows.loc[rows["advised"] == YES, "loss"]
+        loss = style.name(advised.iloc[0]) if len(advised) else ""
+        case = dict(zip(CASE, key, strict=True)) | {"loss": loss, "sentence": sentence(rows)}
+        of_cases.setdefault(key[:-1], []).append(case)
+    return [case for thresholds in of_cases.values() for case in thresholds]
+
+
+def headline(study: Study, table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the cases at the reference setting, without single datasets of a mean over several."""
+    reference = [case for case in cases(table) if case["setting"] == study.settings[0].label]
+    pooled = {case["situation"] for case in reference if case["scope"] == SUITE}
+    shown = {SUITE, NEW} | {name for name, dataset in study.datasets.items() if dataset.controlled}
+    return [c for c in reference if c["situation"] not in pooled or c["scope"] in shown]
 
 
 def heading(case: Mapping[str, Any]) -> str:

@@ -6,6 +6,8 @@ from experiments.layout import FOREGROUND
 from experiments.runs.table import NUMERIC, check_table, columns
 
 MILLION = 1_000_000
+NO_SOURCES = pd.DataFrame(columns=["dataset", "stress", "image", "source"])
+"""Each test image is a source of its own."""
 NOTHING_MEASURED = pd.DataFrame(columns=["quantity", "loss", "x", "value"])
 
 
