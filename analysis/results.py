@@ -28,6 +28,7 @@ MADE_BY = {
     layout.ESTIMATES: "analysis estimates",
     layout.RANKS: "analysis estimates",
     layout.VERDICTS: "analysis verdicts",
+    layout.RECOMMENDATION: "analysis recommendation",
     layout.STRESSES: "analysis stresses",
     f"{layout.FIGURES}/{layout.CAPTIONS}": "analysis figures",
 }
@@ -36,6 +37,10 @@ NUMBERS = {
     layout.ESTIMATES: ("value", "low", "high", "n"),
     layout.RANKS: ("score", "rank", "low", "high", "first"),
     layout.VERDICTS: ("estimate", "low", "high", "smallest", "n", "planned", "p", "p_corrected"),
+    layout.RECOMMENDATION: (
+        *("score", "rank", "low", "high", "best", "near", "regret", "bound"),
+        *("datasets", "levels", "n"),
+    ),
     layout.MECHANISM: ("x", "value"),
 }
 """File -> its columns of numbers; all others are text."""
@@ -117,6 +122,11 @@ class Results:
     def verdicts(self) -> pd.DataFrame:
         """Verdicts per claim, level, dataset, loss, threshold, rate and setting."""
         return self._read(layout.VERDICTS)
+
+    @cached_property
+    def recommendation(self) -> pd.DataFrame:
+        """Advice per situation, scope, threshold, setting and loss."""
+        return self._read(layout.RECOMMENDATION)
 
     @cached_property
     def stresses(self) -> pd.DataFrame:

@@ -48,6 +48,11 @@ class Stamps(stamps.Stamps):
         return self._analysis("verdicts", [layout.VERDICTS], [self.collect, self.mechanism])
 
     @cached_property
+    def recommendation(self) -> Stamp:
+        """The advice by situation."""
+        return self._analysis("recommendation", [layout.RECOMMENDATION], [self.collect])
+
+    @cached_property
     def figures(self) -> Stamp:
         """The figures; those of examples show stressed images."""
         tables = self.collect, self.estimates, self.verdicts, self.mechanism
@@ -61,7 +66,8 @@ class Stamps(stamps.Stamps):
 
     @property
     def _results(self) -> list[Stamp]:
-        return [self.figures, self.controls, self.stresses, self.estimates, self.verdicts]
+        tables = self.estimates, self.verdicts, self.recommendation
+        return [self.figures, self.controls, self.stresses, *tables]
 
     @cached_property
     def report(self) -> Stamp:

@@ -3,6 +3,7 @@
 STEPS = {
     "estimates": "analysis.scores.estimates",
     "verdicts": "analysis.verdicts",
+    "recommendation": "analysis.recommendation",
     "figures": "analysis.figures.draw",
     "stresses": "analysis.stresses",
     "report": "analysis.report.report",

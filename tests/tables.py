@@ -3,12 +3,13 @@
 import pandas as pd
 
 from analysis import verdicts
+from analysis.results import Results
 from experiments.layout import FOREGROUND
 from experiments.runs.table import NUMERIC, check_table, columns
 
 MILLION = 1_000_000
 OWN_SOURCES = pd.DataFrame(columns=["dataset", "stress", "image", "source"])
-"""Every image is its own source."""
+"""Each test image is a source of its own."""
 NOTHING_MEASURED = pd.DataFrame(columns=["quantity", "loss", "x", "value"])
 
 
@@ -57,6 +58,13 @@ def table_of(study, counts):
     table = frame[columns(study.axes)].copy()
     table[NUMERIC] = table[NUMERIC].astype("Int64")
     return check_table(table, "test")
+
+
+def results_of(study, table, sources=OWN_SOURCES):
+    """The results of a study with these tables, without any file."""
+    results = Results(study)
+    vars(results).update(table=table, image_sources=sources)
+    return results
 
 
 def good(tp, fn):

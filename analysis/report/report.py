@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from PIL import Image
 
-from analysis import stresses
+from analysis import recommendation, stresses
 from analysis.figures import style
 from analysis.report import tables
 from analysis.report.pages import pages
@@ -56,6 +56,7 @@ def render(results: Results) -> str:
     return template.render(
         study=study,
         axes=[(style.title(axis), values) for axis, values in axes(study)],
+        advice=recommendation.headline(study, results.recommendation),
         pages=claims,
         figures=figures,
         others=[f for f in figures if f["name"] not in shown and "experiment" in f],

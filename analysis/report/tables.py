@@ -10,6 +10,7 @@ import pandas as pd
 from analysis import claims, theory
 from analysis.figures import style
 from analysis.scores import metrics, tuning
+from analysis.scores.draws import NEAR
 from analysis.scores.metrics import METRICS
 from experiments.plan.knobs import CONTROLLED_FRACTION
 from experiments.plan.training import words
@@ -37,6 +38,9 @@ def all_tables(results: Results) -> dict[str, pd.DataFrame]:
     study, table = results.study, results.table
     frames = {
         "Verdicts, for every loss, threshold and learning rate": verdicts(study, results.verdicts),
+        "Recommendation: draws of the mean Dice score by situation": recommendation(
+            study, results.recommendation
+        ),
         "Ranks": ranking(study, results.ranks),
         "Scores by cell and loss, means over seeds and test images; with controls": scores(
             study, table, results.controls
@@ -155,10 +159,43 @@ def ranking(study: Study, ranks: pd.DataFrame) -> pd.DataFrame:
             "loss": ranks["loss"].map(style.name),
             "DSC": ranks["score"],
             "rank": ranks["rank"],
-            "95% interval": [
-                f"{row.low:.0f} to {row.high:.0f}" for row in ranks.itertuples(index=False)
-            ],
+            "95% interval": rank_intervals(ranks),
             "share of draws first": ranks["first"],
+        }
+    )
+    return without_setting(frame, study)
+
+
+def rank_intervals(rows: pd.DataFrame) -> list[str]:
+    """Return the intervals of ranks as text.
+
+    >>> rank_intervals(pd.DataFrame({"low": [1.0, np.nan], "high": [3.0, np.nan]}))
+    ['1 to 3', '–']
+    """
+    pairs = zip(rows["low"], rows["high"], strict=True)
+    return ["–" if np.isnan(low) else f"{low:.0f} to {high:.0f}" for low, high in pairs]
+
+
+def recommendation(study: Study, table: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per situation, scope, threshold, setting and loss."""
+    frame = pd.DataFrame(
+        {
+            "situation": table["situation"],
+            "datasets": table["scope"],
+            "threshold": table["threshold"],
+            "setting": table["setting"],
+            "loss": table["loss"].map(style.name),
+            "DSC": table["score"],
+            "rank": table["rank"].map("{:.0f}".format).replace("nan", "–"),
+            "95% interval": rank_intervals(table),
+            "P(best)": table["best"],
+            f"P(within {NEAR:g} of the best)": table["near"],
+            "expected regret": table["regret"],
+            "at most (95%)": table["bound"],
+            "advised": table["advised"],
+            "may be as good": table["may_be_as_good"],
+            "fails on": table["fails_on"],
+            "seeds": table["n"].astype(int),
         }
     )
     return without_setting(frame, study)
