@@ -6,7 +6,7 @@ import pytest
 
 from analysis import recommendation, situations
 from analysis.recommendation import NEW, SUITE, YES
-from analysis.report import report
+from analysis.report import paper, report
 from analysis.scores.cells import Cells
 from experiments.plan.knobs import KNOBS, Stress
 from experiments.plan.study import Study
@@ -274,7 +274,7 @@ def test_one_seed_gives_scores_without_advice(tiny):
     assert (case["loss"], case["sentence"][:9]) == ("", "no advice")
 
 
-def test_the_report_has_the_advice_before_the_verdicts(tiny, tmp_path):
+def test_the_report_has_the_advice_before_the_verdicts_and_the_paper_a_table(tiny, tmp_path):
     results = write_results(tmp_path, tiny)
     for name in ("figures", "contact"):
         (tmp_path / name).mkdir()
@@ -282,4 +282,7 @@ def test_the_report_has_the_advice_before_the_verdicts(tiny, tmp_path):
     html = report.render(results)
     sentence = recommendation.headline(results.study, results.recommendation)[0]["sentence"]
     assert html.index("Which loss, when") < html.index(sentence) < html.index("<h2>Verdicts")
+    assert "within 0.01 DSC" in html
     assert "expected regret" in html
+    paper.run(results)
+    assert (tmp_path / "paper" / "tables" / "recommendation.tex").exists()
