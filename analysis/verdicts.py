@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from analysis import claims, findings
+from analysis import claims, remarks
 from analysis.claims import Claim
 from analysis.effects import Case, Effect, Tables, measure
 from analysis.families import PRIMARY, SECONDARY, Candidate, Verdict, settle
@@ -134,7 +134,7 @@ def _of_dataset(case: Case, effect: Effect, seeds: int, *, alone: bool) -> Candi
         stress=effect.levels,
         family=PRIMARY if case.primary and alone else SECONDARY,
         floor="; ".join(effect.floors),
-        reason="; ".join(findings.of_dataset(effect, planned)),
+        reason="; ".join(remarks.of_dataset(effect, planned)),
         sides=2 if effect.early else 1,
     )
     return replace(made, enough=_enough(effect, seeds), without_one=effect.without_one)
@@ -156,7 +156,7 @@ def _of_pool(case: Case, effects: Sequence[Effect], seeds: int) -> Candidate:
         stress=f"mean over {len(estimated)} datasets",
         family=PRIMARY if case.primary else SECONDARY,
         floor="; ".join(f"{e.dataset}: {level}" for e in answering for level in e.floors),
-        reason="; ".join(findings.of_pool(effects, enough)),
+        reason="; ".join(remarks.of_pool(effects, enough)),
     )
     complete = len(enough) == len(answering) > 1
     return replace(made, enough=complete, without_one=partial(_pools_without_one, enough))
