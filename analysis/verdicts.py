@@ -13,7 +13,7 @@ import pandas as pd
 
 from analysis import claims
 from analysis.claims import Claim
-from analysis.scores import metrics, statistics, tuning
+from analysis.scores import equivalence, metrics, statistics, tuning
 from analysis.scores.statistics import Estimate
 from experiments.files import write_whole
 from experiments.layout import VERDICTS
@@ -38,7 +38,8 @@ class Verdict:
     all losses or `tuned` for each. setting: label of the training setting. n of planned: pairs of
     runs, by seed; of pooled datasets, datasets. p: of the estimate being the smallest difference
     that matters. p_corrected: by Holm, over the claims and datasets of the same level, loss,
-    reference, threshold, rate and setting.
+    reference, threshold, rate and setting. rule: the claim is that the effect is `at least` the
+    smallest difference, or `within` it on either side of 0.
     """
 
     claim: str
@@ -62,6 +63,7 @@ class Verdict:
     verdict: str
     finding: str
     reason: str
+    rule: str = equivalence.AT_LEAST
 
     @property
     def family(self) -> tuple[str, ...]:
@@ -97,6 +99,7 @@ class Case:
             "setting": self.setting.label,
             "unit": self.claim.unit,
             "smallest": self.claim.smallest,
+            "rule": equivalence.WITHIN if self.claim.equivalent else equivalence.AT_LEAST,
         }
 
 
@@ -294,6 +297,8 @@ def make(estimated: Estimate, *, planned: int, **columns: Any) -> Verdict:
 
     columns: the other columns of the verdict that are known before.
     """
+    rule = columns.get("rule", equivalence.AT_LEAST)
+    asked, bound = equivalence.asked(estimated, columns["smallest"], rule)
     return Verdict(
         **columns,
         estimate=_round(estimated.value),
@@ -301,7 +306,7 @@ def make(estimated: Estimate, *, planned: int, **columns: Any) -> Verdict:
         high=_round(estimated.high),
         n=estimated.n,
         planned=planned,
-        p=estimated.p(columns["smallest"]),
+        p=asked.p(bound),
         p_corrected=float("nan"),
         verdict="undecided",
         finding="",
@@ -346,14 +351,18 @@ def settle(rows: Iterable[Verdict]) -> list[Verdict]:
 
 def _decide(row: Verdict, p: float) -> Verdict:
     estimated = Estimate(row.estimate, row.low, row.high, row.n)
+    asked, bound = equivalence.asked(estimated, row.smallest, row.rule)
     planned = max(row.planned, 1)
-    verdict = statistics.decide(estimated, row.smallest, planned, p)
-    uncorrected = statistics.decide(estimated, row.smallest, planned)
+    verdict = statistics.decide(asked, bound, planned, p)
+    uncorrected = statistics.decide(asked, bound, planned)
     reason = row.reason
     if verdict == "undecided" and uncorrected != "undecided":
         reason = (
             f"{uncorrected} by the interval alone, but not after the correction for the number of "
             f"comparisons (p = {p:.3f})"
         )
-    finding = statistics.finding(estimated, row.smallest, verdict)
+    if row.rule == equivalence.WITHIN:
+        finding = equivalence.FINDINGS[verdict]
+    else:
+        finding = statistics.finding(estimated, row.smallest, verdict)
     return replace(row, p_corrected=p, verdict=verdict, finding=finding, reason=reason)

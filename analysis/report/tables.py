@@ -10,7 +10,9 @@ import pandas as pd
 from analysis import claims, theory
 from analysis.figures import style
 from analysis.scores import metrics, tuning
+from analysis.scores.equivalence import WITHIN
 from analysis.scores.metrics import METRICS
+from analysis.verdicts import POOLED, headline
 from experiments.plan.knobs import CONTROLLED_FRACTION
 from experiments.plan.training import words
 from experiments.runs.table import COLUMNS, key_columns
@@ -37,6 +39,9 @@ def all_tables(results: Results) -> dict[str, pd.DataFrame]:
     study, table = results.study, results.table
     frames = {
         "Verdicts, for every loss, threshold and learning rate": verdicts(study, results.verdicts),
+        "Published findings: one pair of losses each, fixed learning rate": findings(
+            study, results.verdicts
+        ),
         "Ranks": ranking(study, results.ranks),
         "Scores by cell and loss, means over seeds and test images; with controls": scores(
             study, table, results.controls
@@ -135,7 +140,10 @@ def verdicts(study: Study, table: pd.DataFrame) -> pd.DataFrame:
             ],
             "threshold": table["threshold"],
             "learning rate": table["rate"],
-            "smallest": table["smallest"].map("{:+g}".format),
+            "smallest": [
+                f"±{row['smallest']:g}" if row["rule"] == WITHIN else f"{row['smallest']:+g}"
+                for row in rows
+            ],
             "p": table["p_corrected"],
             "n": [f"{row['n']} of {row['planned']}" for row in rows],
         }
@@ -143,6 +151,36 @@ def verdicts(study: Study, table: pd.DataFrame) -> pd.DataFrame:
     if len(study.references) == 1:
         frame = frame.drop(columns="reference")
     return without_setting(frame, study)
+
+
+def findings(study: Study, table: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per published finding, on generated images and on all real datasets."""
+    known = claims.load()
+    rows = []
+    for row in headline(table).to_dict("records"):
+        claim = known[row["claim"]]
+        real = [name for name, dataset in study.datasets.items() if not dataset.controlled]
+        shown = row["level"] == "controlled" or row["dataset"] in (POOLED, *real[: len(real) == 1])
+        if claim.source and shown:
+            sign = "±" if row["rule"] == WITHIN else "≥ "
+            rows.append(
+                {
+                    "finding": claim.title,
+                    "source": claim.source,
+                    "published": claim.published,
+                    "dataset": row["dataset"],
+                    "setting": row["setting"],
+                    "verdict": row["verdict"],
+                    "estimate": signed(row["estimate"]),
+                    "95% interval": interval(row),
+                    "claimed": f"{sign}{row['smallest']:g} {row['unit']}",
+                    "n": f"{row['n']} of {row['planned']}",
+                    "measured": claim.says.format(
+                        loss=style.name(row["loss"]), against=style.name(row["against"])
+                    ),
+                }
+            )
+    return without_setting(pd.DataFrame(rows), study) if rows else pd.DataFrame()
 
 
 def ranking(study: Study, ranks: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,36 @@
+"""Equivalence: is an effect within a smallest difference that matters, on either side of 0?
+
+By two one-sided tests (Schuirmann, A comparison of the two one-sided tests procedure, 1987) at 5%:
+yes if the whole 90% interval is within, no if the whole interval is outside. Both come down to the
+nearer of the two bounds, so the question is that of a claim with the other sign: is -|effect| at
+least -smallest?
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from analysis.scores.statistics import Estimate
+
+AT_LEAST, WITHIN = "at least", "within"
+"""Rules of a verdict: the effect is at least the smallest difference; or within it, either way."""
+FINDINGS = {
+    "supported": "no difference that matters",
+    "contradicted": "a difference that matters",
+    "undecided": "not known",
+}
+"""Verdict by the rule WITHIN -> the difference behind it."""
+
+
+def asked(estimated: Estimate, smallest: float, rule: str) -> tuple[Estimate, float]:
+    """Return the estimate and the bound that it is to be at least, by a rule.
+
+    >>> asked(Estimate(0.01, -0.01, 0.03, 4), 0.02, WITHIN)
+    (Estimate(value=-0.01, low=-0.03, high=0.01, n=4, error=nan), -0.02)
+    """
+    if rule == AT_LEAST:
+        return estimated, smallest
+    if estimated.value > 0:
+        low, high = -estimated.high, -estimated.low
+        estimated = replace(estimated, value=-estimated.value, low=low, high=high)
+    return estimated, -smallest
