@@ -42,9 +42,10 @@ def figures(results: Results) -> Iterator[Planned]:
 
 
 def trained(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Return the verdicts on trained models at the fixed learning rate."""
+    """Return the verdicts on trained models at the fixed learning rate, of claims with a page."""
+    brief = [name for name, claim in claims.load().items() if claim.brief]
     rows = verdicts[(verdicts["level"] != "mechanism") & (verdicts["rate"] == "fixed")]
-    return rows[rows["estimate"].notna()]
+    return rows[rows["estimate"].notna() & ~rows["claim"].isin(brief)]
 
 
 @dataclass(frozen=True)
