@@ -36,7 +36,10 @@ MADE_BY = {
 NUMBERS = {
     layout.ESTIMATES: ("value", "low", "high", "n"),
     layout.RANKS: ("score", "rank", "low", "high", "first"),
-    layout.VERDICTS: ("estimate", "low", "high", "smallest", "n", "planned", "p", "p_corrected"),
+    layout.VERDICTS: (
+        *("estimate", "error", "df", "low", "high", "low90", "high90", "smallest", "n", "planned"),
+        *("p", "p_corrected", "seeds_needed", "next_low", "next_high", "next_probability"),
+    ),
     layout.RECOMMENDATION: (
         *("score", "rank", "low", "high", "best", "near", "regret", "bound"),
         *("datasets", "levels", "n"),
@@ -87,9 +90,9 @@ class Results:
 
     @cached_property
     def image_sources(self) -> pd.DataFrame:
-        """Source of each test image that is not generated: dataset, stress, image, source.
+        """Image and group (patient, video, volume) that each test image was cut from.
 
-        Images of one source (patient, video, volume or image) are not independent.
+        Columns: dataset, stress, image, source, group. Generated images are not listed.
         """
         return read_csv(self.path(layout.IMAGE_SOURCES), lambda column: False)
 
