@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from analysis.claims import BUDGET, Claim
-from analysis.scores import metrics, statistics, tuning
+from analysis.scores import equivalence, metrics, statistics, tuning
 from analysis.scores.statistics import Estimate
 from experiments.plan.labels import label_of
 from experiments.runs.table import key_columns
@@ -62,6 +62,7 @@ class Case:
             "setting": self.setting.label,
             "unit": self.claim.unit,
             "smallest": self.claim.smallest,
+            "rule": equivalence.WITHIN if self.claim.equivalent else equivalence.AT_LEAST,
         }
 
 

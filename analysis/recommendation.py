@@ -64,7 +64,7 @@ JOINED = "; "
 """Separator of `fails_on`."""
 YES = "yes"
 CASE = ["setting", "situation", "scope", "threshold"]
-"""Columns that identify an advice."""
+"""Columns that identify a recommendation."""
 NUMBERS = [field.name for field in fields(draws.Summary)]
 """Columns of numbers for each loss."""
 

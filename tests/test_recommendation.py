@@ -6,13 +6,13 @@ import pytest
 
 from analysis import recommendation, situations
 from analysis.recommendation import NEW, SUITE, YES
-from analysis.report import report
+from analysis.report import paper, report
 from analysis.scores.cells import Cells
 from experiments.plan.knobs import KNOBS, Stress
 from experiments.plan.study import Study
 from tests.conftest import write_folder
 from tests.results import write_results
-from tests.tables import good, results_of, table_of
+from tests.tables import good, lose, results_of, table_of
 
 
 @pytest.mark.parametrize(
@@ -158,29 +158,27 @@ def test_a_diverged_run_scores_nothing_and_a_failed_one_is_missing(tiny):
     tiny["experiments"] = {"plain": {"levels": {"x": {}}}}
     study = Study(tiny)
 
-    def lose(status, seeds):
+    def dice(status="ok", seeds=()):
         def change(table):
-            lost = (table["loss"] == "dice") & table["seed"].isin(seeds)
-            first = lost & ~table.duplicated(["loss", "seed"])
-            return table[~lost | first].assign(
-                status=lambda t: np.where(lost[t.index], status, t["status"])
-            )
+            for seed in seeds:
+                table = lose(table, status, {"loss": "dice", "seed": seed})
+            return table
 
         counts = scores_of(lambda run, _: 80 if run.loss == "dice" else 70)
         return chosen(advice(study, counts, change), threshold="0.5").loc["dice"]
 
-    assert lose("ok", [])["score"] == pytest.approx(0.8, abs=0.02)
-    diverged = lose("diverged", [0])
+    assert dice()["score"] == pytest.approx(0.8, abs=0.02)
+    diverged = dice("diverged", [0])
     assert diverged["score"] == pytest.approx(0.6, abs=0.02)
     assert diverged["n"] == 4
     assert diverged["bound"] > 0.3
-    failed = lose("failed", [0])
+    failed = dice("failed", [0])
     assert failed["score"] == pytest.approx(0.8, abs=0.02)
     assert failed["n"] == 3
-    one = lose("failed", [0, 1, 2])
+    one = dice("failed", [0, 1, 2])
     assert one["n"] == 1
     assert np.isnan(one["bound"])
-    assert np.isnan(lose("failed", [0, 1, 2, 3])["score"])
+    assert np.isnan(dice("failed", [0, 1, 2, 3])["score"])
 
 
 def test_every_setting_has_its_own_advice(tiny):
@@ -274,7 +272,7 @@ def test_one_seed_gives_scores_without_advice(tiny):
     assert (case["loss"], case["sentence"][:9]) == ("", "no advice")
 
 
-def test_the_report_has_the_advice_before_the_verdicts(tiny, tmp_path):
+def test_the_report_has_the_advice_before_the_verdicts_and_the_paper_a_table(tiny, tmp_path):
     results = write_results(tmp_path, tiny)
     for name in ("figures", "contact"):
         (tmp_path / name).mkdir()
@@ -282,4 +280,7 @@ def test_the_report_has_the_advice_before_the_verdicts(tiny, tmp_path):
     html = report.render(results)
     sentence = recommendation.headline(results.study, results.recommendation)[0]["sentence"]
     assert html.index("Which loss, when") < html.index(sentence) < html.index("<h2>Verdicts")
+    assert "within 0.01 DSC" in html
     assert "expected regret" in html
+    paper.run(results)
+    assert (tmp_path / "paper" / "tables" / "recommendation.tex").exists()

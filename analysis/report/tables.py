@@ -9,9 +9,11 @@ import pandas as pd
 
 from analysis import claims, theory
 from analysis.figures import style
+from analysis.report import advice
 from analysis.scores import metrics, tuning
-from analysis.scores.draws import NEAR
+from analysis.scores.equivalence import WITHIN
 from analysis.scores.metrics import METRICS
+from analysis.verdicts import POOLED, headline
 from experiments.plan.knobs import CONTROLLED_FRACTION
 from experiments.plan.training import words
 from experiments.runs.table import COLUMNS, key_columns
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from experiments.plan.study import Study
 
 FIRST_STEP = "first foreground, step"
-FORMATS = {FIRST_STEP: "{:.0f}"} | {
+FORMATS = {FIRST_STEP: "{:.0f}", "seeds needed": "{:.0f}"} | {
     metric.column: "{:.1f}"
     for metric in METRICS.values()
     if metric.column and np.isinf(metric.bounds[1]) and not metric.ratio
@@ -38,8 +40,11 @@ def all_tables(results: Results) -> dict[str, pd.DataFrame]:
     study, table = results.study, results.table
     frames = {
         "Verdicts, for every loss, threshold and learning rate": verdicts(study, results.verdicts),
-        "Recommendation: draws of the mean Dice score by situation": recommendation(
-            study, results.recommendation
+        "Recommendation: draws of the mean Dice score by situation": without_setting(
+            advice.frame(results.recommendation), study
+        ),
+        "Published findings: one pair of losses each, fixed learning rate": findings(
+            study, results.verdicts
         ),
         "Ranks": ranking(study, results.ranks),
         "Scores by cell and loss, means over seeds and test images; with controls": scores(
@@ -68,13 +73,30 @@ def signed(value: float) -> str:
     return "–" if np.isnan(value) else f"{round(value, 3) + 0.0:+.3f}".replace("-", "−")
 
 
-def interval(row: Any) -> str:
-    """Return the 95% interval of a row.
+def interval(row: Any, low: str = "low", high: str = "high") -> str:
+    """Return the interval of a row between two of its columns; by default that of 95%.
 
     >>> interval({"low": -0.5, "high": 0.25})
     '−0.500 to +0.250'
     """
-    return f"{signed(row['low'])} to {signed(row['high'])}"
+    return f"{signed(row[low])} to {signed(row[high])}"
+
+
+def following(row: Any) -> str:
+    """Return the effect of a dataset that is not in the suite; empty for a single dataset.
+
+    >>> row = {"next_low": -0.2, "next_high": 0.4, "next_probability": 0.75, "smallest": 0.05}
+    >>> following(row | {"rule": "at least"})
+    '−0.200 to +0.400, at least +0.05 with probability 0.75'
+    """
+    if np.isnan(row["next_probability"]):
+        return ""
+    sign = "within ±" if row["rule"] == WITHIN else "at least "
+    smallest = f"{row['smallest']:{'' if row['rule'] == WITHIN else '+'}g}"
+    return (
+        f"{interval(row, 'next_low', 'next_high')}, {sign}{smallest} with probability "
+        f"{row['next_probability']:.2f}"
+    )
 
 
 def axes_of(table: pd.DataFrame) -> list[str]:
@@ -132,21 +154,64 @@ def verdicts(study: Study, table: pd.DataFrame) -> pd.DataFrame:
             "setting": table["setting"],
             "loss": table["loss"].map(style.name),
             "reference": table["against"].map(style.name),
+            "family": table["family"],
             "verdict": table["verdict"],
+            "finding": table["finding"],
             "estimate": table["estimate"].map(signed),
             "95% interval": [
                 "exact" if row["level"] == "mechanism" else interval(row) for row in rows
             ],
+            "90% interval": [
+                "exact" if row["level"] == "mechanism" else interval(row, "low90", "high90")
+                for row in rows
+            ],
+            "another dataset (95%)": [following(row) for row in rows],
             "threshold": table["threshold"],
             "learning rate": table["rate"],
-            "smallest": table["smallest"].map("{:+g}".format),
+            "smallest": [
+                f"±{row['smallest']:g}" if row["rule"] == WITHIN else f"{row['smallest']:+g}"
+                for row in rows
+            ],
             "p": table["p_corrected"],
             "n": [f"{row['n']} of {row['planned']}" for row in rows],
+            "seeds needed": table["seeds_needed"],
+            "fragile": table["fragile"],
+            "floor": table["floor"],
         }
     )
     if len(study.references) == 1:
         frame = frame.drop(columns="reference")
     return without_setting(frame, study)
+
+
+def findings(study: Study, table: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per published finding, on generated images and on all real datasets."""
+    known = claims.load()
+    rows = []
+    for row in headline(table).to_dict("records"):
+        claim = known[row["claim"]]
+        real = [name for name, dataset in study.datasets.items() if not dataset.controlled]
+        shown = row["level"] == "controlled" or row["dataset"] in (POOLED, *real[: len(real) == 1])
+        if claim.source and shown:
+            sign = "±" if row["rule"] == WITHIN else "≥ "
+            rows.append(
+                {
+                    "finding": claim.title,
+                    "source": claim.source,
+                    "published": claim.published,
+                    "dataset": row["dataset"],
+                    "setting": row["setting"],
+                    "verdict": row["verdict"],
+                    "estimate": signed(row["estimate"]),
+                    "95% interval": interval(row),
+                    "claimed": f"{sign}{row['smallest']:g} {row['unit']}",
+                    "n": f"{row['n']} of {row['planned']}",
+                    "measured": claim.says.format(
+                        loss=style.name(row["loss"]), against=style.name(row["against"])
+                    ),
+                }
+            )
+    return without_setting(pd.DataFrame(rows), study) if rows else pd.DataFrame()
 
 
 def ranking(study: Study, ranks: pd.DataFrame) -> pd.DataFrame:
@@ -159,43 +224,8 @@ def ranking(study: Study, ranks: pd.DataFrame) -> pd.DataFrame:
             "loss": ranks["loss"].map(style.name),
             "DSC": ranks["score"],
             "rank": ranks["rank"],
-            "95% interval": rank_intervals(ranks),
+            "95% interval": advice.rank_intervals(ranks),
             "share of draws first": ranks["first"],
-        }
-    )
-    return without_setting(frame, study)
-
-
-def rank_intervals(rows: pd.DataFrame) -> list[str]:
-    """Return the intervals of ranks as text.
-
-    >>> rank_intervals(pd.DataFrame({"low": [1.0, np.nan], "high": [3.0, np.nan]}))
-    ['1 to 3', '–']
-    """
-    pairs = zip(rows["low"], rows["high"], strict=True)
-    return ["–" if np.isnan(low) else f"{low:.0f} to {high:.0f}" for low, high in pairs]
-
-
-def recommendation(study: Study, table: pd.DataFrame) -> pd.DataFrame:
-    """Return a row per situation, scope, threshold, setting and loss."""
-    frame = pd.DataFrame(
-        {
-            "situation": table["situation"],
-            "datasets": table["scope"],
-            "threshold": table["threshold"],
-            "setting": table["setting"],
-            "loss": table["loss"].map(style.name),
-            "DSC": table["score"],
-            "rank": table["rank"].map("{:.0f}".format).replace("nan", "–"),
-            "95% interval": rank_intervals(table),
-            "P(best)": table["best"],
-            f"P(within {NEAR:g} of the best)": table["near"],
-            "expected regret": table["regret"],
-            "at most (95%)": table["bound"],
-            "advised": table["advised"],
-            "may be as good": table["may_be_as_good"],
-            "fails on": table["fails_on"],
-            "seeds": table["n"].astype(int),
         }
     )
     return without_setting(frame, study)
