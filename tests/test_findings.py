@@ -5,15 +5,16 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
-from analysis import claims, verdicts
+from analysis import claims
 from analysis.figures import overview
 from analysis.report import pages, tables
 from analysis.scores import equivalence, metrics, statistics
 from analysis.scores.equivalence import WITHIN
 from experiments.plan.study import Study
 from tests.conftest import TINY
-from tests.tables import NOTHING_MEASURED, good, row, table_of
+from tests.tables import good, judged, row, table_of
 
 LOSSES = (
     *("cross_entropy", "dice", "squared_dice", "dice_ce", "weighted_cross_entropy"),
@@ -44,7 +45,7 @@ def config(**changes):
 
 def of_findings(study, counts):
     """The verdicts on findings at threshold 0.5 of the loss, by claim."""
-    table = verdicts.verdicts(study, table_of(study, counts), NOTHING_MEASURED)
+    table = judged(study, table_of(study, counts))
     rows = table[table["claim"].isin(FINDINGS) & (table["threshold"] == "0.5")]
     about = rows["claim"].map({name: claim.about for name, claim in claims.load().items()})
     return rows[rows["loss"] == about].set_index("claim")
@@ -136,7 +137,7 @@ def test_a_finding_is_left_out_without_its_losses_or_levels(tiny):
 def test_findings_are_about_one_pair_at_one_threshold():
     study = Study(config(reference=["cross_entropy", "dice"]))
     counts = equal(np.random.default_rng(0))
-    table = verdicts.verdicts(study, table_of(study, counts), NOTHING_MEASURED)
+    table = judged(study, table_of(study, counts))
     for name, claim in claims.load().items():
         rows = metrics.select(table, claim=name)
         if claim.brief:
@@ -157,17 +158,20 @@ def test_findings_are_about_one_pair_at_one_threshold():
     ],
 )
 def test_equivalence_holds_if_the_interval_is_within_on_both_sides(low, high, verdict):
-    estimated = statistics.Estimate((low + high) / 2, low, high, 4)
+    """The 90% interval: each of the two tests is one-sided at 5%."""
+    error = (high - low) / 2 / stats.t.ppf(0.95, 3)
+    estimated = statistics.Estimate((low + high) / 2, error, 3, 4)
+    assert (estimated.low90, estimated.high90) == pytest.approx((low, high))
     asked, bound = equivalence.asked(estimated, 0.02, WITHIN)
-    assert statistics.decide(asked, bound, planned=4) == verdict
-    mirrored = statistics.Estimate(-(low + high) / 2, -high, -low, 4)
+    assert statistics.decide(asked, bound, asked.p(bound)) == verdict
+    mirrored = statistics.Estimate(-(low + high) / 2, error, 3, 4)
     assert equivalence.asked(mirrored, 0.02, WITHIN) == (asked, bound)
 
 
 def test_findings_have_a_table_and_no_page():
     study = Study(config(training=TINY["training"] | {"steps": [6, 8]}))
     counts = planted(np.random.default_rng(0))
-    table = verdicts.verdicts(study, table_of(study, counts), NOTHING_MEASURED)
+    table = judged(study, table_of(study, counts))
     frame = tables.findings(study, table)
     assert set(frame["finding"]) == {claims.load()[name].title for name in FINDINGS}
     assert set(frame["setting"]) == {"steps 6", "steps 8"}

@@ -82,7 +82,8 @@ class Claim:
     finding; published: its figures. primary: the claim belongs to the primary families: verdicts
     on the loss that it is about, at threshold 0.5 and the fixed learning rate, on generated images
     and pooled over real datasets. figure: figure module that is shown instead of the experiment's
-    figures. order: place among the claims. words: the file's docstring.
+    figures. order: place among the claims. needs: the content that a test image has to have for a
+    value of the metric. words: the file's docstring.
     """
 
     title: str
@@ -105,6 +106,7 @@ class Claim:
     primary: bool = False
     figure: str | None = None
     mechanism: Mechanism | None = None
+    needs: str = "foreground"
     words: str = ""
 
     @property

@@ -43,6 +43,7 @@ CLAIM = Claim(
     says="Recall gap between large and small objects in the same image, {loss} minus {against} "
     "(positive: {loss} favours the large ones more)",
     weights=mixed,
+    needs="objects of both sizes",
     primary=True,
     mechanism=MECHANISM,
 )

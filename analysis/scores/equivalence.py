@@ -17,20 +17,17 @@ AT_LEAST, WITHIN = "at least", "within"
 FINDINGS = {
     "supported": "no difference that matters",
     "contradicted": "a difference that matters",
-    "undecided": "not known",
 }
-"""Verdict by the rule WITHIN -> the difference behind it."""
+"""Decided verdict by the rule WITHIN -> the difference behind it."""
 
 
 def asked(estimated: Estimate, smallest: float, rule: str) -> tuple[Estimate, float]:
     """Return the estimate and the bound that it is to be at least, by a rule.
 
-    >>> asked(Estimate(0.01, -0.01, 0.03, 4), 0.02, WITHIN)
-    (Estimate(value=-0.01, low=-0.03, high=0.01, n=4, error=nan), -0.02)
+    >>> estimated, bound = asked(Estimate(0.01, 0.02, 3, 4), 0.02, WITHIN)
+    >>> estimated.value, bound
+    (-0.01, -0.02)
     """
     if rule == AT_LEAST:
         return estimated, smallest
-    if estimated.value > 0:
-        low, high = -estimated.high, -estimated.low
-        estimated = replace(estimated, value=-estimated.value, low=low, high=high)
-    return estimated, -smallest
+    return replace(estimated, value=-abs(estimated.value)), -smallest

@@ -14,12 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from experiments.runs.table import key_columns
+
+if TYPE_CHECKING:
+    from experiments.plan.study import Study
 
 
 def share(part: pd.Series, whole: pd.Series) -> pd.Series:
@@ -125,7 +128,8 @@ class Metric:
 
     label: axis label. function: the score of each row of a table. bounds: range of the score.
     column: heading in the tables of scores; None: not shown. by_class: shown in the tables of
-    classes too. ratio: a ratio of two positive quantities, best at 1.
+    classes too. ratio: a ratio of two positive quantities, best at 1. worst: score of a run that
+    diverged; None: it has no score.
     """
 
     label: str
@@ -134,6 +138,7 @@ class Metric:
     column: str | None = None
     by_class: bool = False
     ratio: bool = False
+    worst: float | None = 0.0
 
 
 UNBOUNDED = (0.0, float("inf"))
@@ -151,7 +156,7 @@ METRICS = {
     "boundary_iou": Metric(
         "Boundary IoU at 2 px", boundary_iou, column="boundary IoU", by_class=True
     ),
-    "hd95": Metric("HD95 (px)", hd95, UNBOUNDED, column="HD95, px", by_class=True),
+    "hd95": Metric("HD95 (px)", hd95, UNBOUNDED, column="HD95, px", by_class=True, worst=None),
     "recall_small": Metric(
         "Recall of small objects\n(< 32 px)",
         lambda t: recall(t, "small"),
@@ -166,32 +171,40 @@ METRICS = {
         "Recall gap,\nlarge − small objects",
         lambda t: recall(t, "large") - recall(t, "small"),
         (-1.0, 1.0),
+        worst=None,
     ),
     "object_precision": Metric("Precision of objects", object_precision, column="object precision"),
     "area_ratio": Metric(
-        "Predicted / true area", area_ratio, UNBOUNDED, column="area ratio", ratio=True
+        "Predicted / true area", area_ratio, UNBOUNDED, column="area ratio", ratio=True, worst=None
     ),
     "dice_with_empty": Metric(
         "Dice score,\n1 if both masks are empty", lambda t: dice(t).fillna(1)
     ),
     "false_objects": Metric(
-        "False objects of an image", lambda t: t["false_objects"].astype(float), UNBOUNDED
+        "False objects of an image",
+        lambda t: t["false_objects"].astype(float),
+        UNBOUNDED,
+        worst=None,
     ),
-    "size_error": Metric("Error of the predicted size", size_error, (-1.0, 1.0)),
-    "size_departure": Metric("Departure from the true size", lambda t: size_error(t).abs()),
-    "brier": Metric("Brier score", brier, column="Brier"),
+    "size_error": Metric("Error of the predicted size", size_error, (-1.0, 1.0), worst=None),
+    "size_departure": Metric(
+        "Departure from the true size", lambda t: size_error(t).abs(), worst=None
+    ),
+    "brier": Metric("Brier score", brier, column="Brier", worst=None),
 }
 """Name -> metric; the order of the tables' columns."""
 
 
 def scores(table: pd.DataFrame, *, by_class: bool = False) -> pd.DataFrame:
-    """Return the rows of successful runs with a column ``score_NAME`` for each metric.
+    """Return the rows of runs with a column ``score_NAME`` for each metric.
 
-    A row per run, threshold and image; with `by_class` a row per class too, counts included.
+    A row per run, threshold and image; with `by_class` a row per class too, counts included. A run
+    that diverged has the `worst` score on every image, and no counts: a user gets no more from it.
+    A run that failed is left out.
     """
     ok = table[table["status"] == "ok"]
     columns = {f"score_{name}": metric.function(ok) for name, metric in METRICS.items()}
-    scored = ok.assign(**columns)
+    scored = _with_diverged(table, ok.assign(**columns))
     if by_class or scored["class"].nunique() < 2:
         return scored
     image = [*key_columns(table), "threshold", "image"]
@@ -199,6 +212,27 @@ def scores(table: pd.DataFrame, *, by_class: bool = False) -> pd.DataFrame:
     none = ~shown.groupby([scored[c] for c in image], dropna=False).transform("any")
     images = scored[shown | none].groupby(image, sort=False, dropna=False)
     return images[["threshold_value", *columns]].mean().reset_index()
+
+
+def _with_diverged(table: pd.DataFrame, scored: pd.DataFrame) -> pd.DataFrame:
+    """Add the rows of the runs that diverged; their images are those of other runs of the cell.
+
+    A run that diverged has a row for each threshold, or for its own if it has one.
+    """
+    lost = table[table["status"] == "diverged"]
+    if not len(lost):
+        return scored
+    lost = lost[[*key_columns(table), "threshold"]].drop_duplicates()
+    cell = ["dataset", "stress", "seed"]
+    images = scored[[*cell, "threshold", "image", "class"]].drop_duplicates()
+    rows = lost.merge(images, on=cell, suffixes=("_own", "")).assign(status="diverged")
+    own = rows["threshold_own"]
+    rows = rows[own.isna() | (own == rows["threshold"])]
+    worst = {f"score_{name}": metric.worst for name, metric in METRICS.items()}
+    rows = rows.assign(
+        **{name: np.nan if value is None else value for name, value in worst.items()}
+    )
+    return pd.concat([scored, rows.reindex(columns=scored.columns).astype(scored.dtypes)])
 
 
 def select(frame: pd.DataFrame, **where: Any) -> pd.DataFrame:
@@ -229,6 +263,22 @@ def paired(
     """Return seed -> differences per image, first minus second cell, for seeds in both."""
     ours, theirs = (per_seed(scored, metric, where) for where in (first, second))
     return {seed: ours[seed] - theirs[seed] for seed in sorted(set(ours) & set(theirs))}
+
+
+def sources(
+    study: Study, scored: pd.DataFrame, image_sources: pd.DataFrame
+) -> dict[tuple[str, str], list[str]]:
+    """Return (dataset, stress) -> the source of each test image, in the order of their names.
+
+    image_sources: dataset, stress, image, source. An image without a row is its own source.
+    Generated images are left out: every seed has its own.
+    """
+    cell = ["dataset", "stress"]
+    real = [dataset.name for dataset in study.datasets.values() if not dataset.controlled]
+    images = scored.loc[scored["dataset"].isin(real), [*cell, "image"]].drop_duplicates()
+    found = images.sort_values("image").merge(image_sources, how="left", on=[*cell, "image"])
+    found["source"] = found["source"].fillna(found["image"])
+    return {key: list(group) for key, group in found.groupby(cell)["source"]}
 
 
 DETECTED = 0.1
