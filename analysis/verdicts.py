@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from analysis import claims
+from analysis import claims, looks
 from analysis.claims import Claim
 from analysis.scores import metrics, statistics, tuning
 from analysis.scores.statistics import Estimate
@@ -104,6 +104,9 @@ def run(results: Results) -> None:
     """Write ``verdicts.csv`` and log the headlines."""
     study = results.study
     table = verdicts(study, results.table, results.mechanism)
+    if study.adaptive:
+        table = looks.carry(table, study.decisions[-1])
+        log.info("%s", looks.summary(study, study.decisions[-1]))
     write_whole(study.file(VERDICTS), table.to_csv(index=False))
     for row in headline(table).itertuples():
         against = f"against {row.against}" if row.against and len(study.references) > 1 else ""
@@ -167,7 +170,7 @@ def _of_case(study: Study, scored: pd.DataFrame, case: Case) -> Iterator[Verdict
             answering += bool(pairs)
         yield make(
             estimated,
-            planned=len(study.seeds) if pairs else 0,
+            planned=planned(study, case, dataset.name) if pairs else 0,
             **case.columns,
             level="controlled" if dataset.controlled else "field",
             dataset=dataset.name,
@@ -182,6 +185,13 @@ def _of_case(study: Study, scored: pd.DataFrame, case: Case) -> Iterator[Verdict
             dataset=POOLED,
             stress=f"{len(real)} datasets",
         )
+
+
+def planned(study: Study, case: Case, dataset: str) -> int:
+    """Return the number of seeds that all runs of a claim's estimate on a dataset have."""
+    losses = case.against, case.loss
+    runs = looks.runs_of_claim(study, case.claim, dataset, case.setting, losses)
+    return len(study.plan.common(runs))
 
 
 def terms(
