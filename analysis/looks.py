@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,45 +74,54 @@ def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(row[column] for column in KEY)
 
 
-def seeds_needed(
-    distance: float, error: float, df: float, n: int, *, level: float, most: int, fixed: float = 0.0
-) -> int | None:
-    """Return the least number of seeds, n or more, that would decide an estimate that stays as is.
-
-    That is the least m with |distance| >= t_{1 - level}(df_m) error_m, where error_m^2 = fixed +
-    (error^2 - fixed) n / m and df_m = df (m - 1) / (n - 1).
+@dataclass(frozen=True)
+class Forecast:
+    """An undecided estimate, and the same with more seeds.
 
     distance: estimate less the smallest difference. error, df: its standard error and degrees of
-    freedom with n seeds. level: of the one-sided test. fixed: variance that more seeds do not
-    reduce, such as that of images which all seeds share. None if `most` seeds are too few.
-
-    >>> seeds_needed(0.05, 0.05, 2, 3, level=0.05, most=12)
-    10
+    freedom, with n seeds. fixed: variance that more seeds do not reduce, such as that of images
+    which all seeds share. With m seeds the variance is fixed + (error^2 - fixed) n / m, and the
+    degrees of freedom are df (m - 1) / (n - 1).
     """
-    m = np.arange(n, most + 1)
-    errors = np.sqrt(fixed + (error**2 - fixed) * n / m)
-    enough = abs(distance) >= stats.t.isf(level, df * (m - 1) / (n - 1)) * errors
-    return int(m[enough.argmax()]) if enough.any() else None
 
+    distance: float
+    error: float
+    df: float
+    n: int
+    fixed: float = 0.0
 
-def chance(
-    distance: float, error: float, df: float, n: int, *, level: float, most: int, fixed: float = 0.0
-) -> float:
-    """Return the probability that an estimate will be decided with `most` seeds.
+    def bound(self, level: float, m: Any) -> Any:
+        """Return the distance from which a one-sided test decides with m seeds."""
+        variance = self.fixed + (self.error**2 - self.fixed) * self.n / m
+        return stats.t.isf(level, self.df * (m - 1) / (self.n - 1)) * np.sqrt(variance)
 
-    The arguments are those of `seeds_needed`. The future estimate, given the present one, is
-    Student's t with df degrees about it; its variance is the seeds' part times 1 - n / most.
+    def seeds_needed(self, level: float, most: int) -> int | None:
+        """Return the least number of seeds, n or more, that decides if the estimate stays as it is.
 
-    >>> round(chance(0.0, 0.05, 2, 3, level=0.05 * 4 / 7, most=12), 2)
-    0.34
-    """
-    spread = np.sqrt((error**2 - fixed) * (1 - n / most))
-    last = np.sqrt(fixed + (error**2 - fixed) * n / most)
-    bound = stats.t.isf(level, df * (most - 1) / (n - 1)) * last
-    if not spread > 0:
-        return float(abs(distance) >= bound)
-    ends = (bound - distance) / spread, (bound + distance) / spread
-    return float(sum(stats.t.sf(end, df) for end in ends))
+        None if `most` seeds are too few.
+
+        >>> Forecast(0.05, 0.05, 2, 3).seeds_needed(0.05, 12)
+        11
+        """
+        m = np.arange(self.n, most + 1)
+        enough = abs(self.distance) >= self.bound(level, m)
+        return int(m[enough.argmax()]) if enough.any() else None
+
+    def chance(self, level: float, most: int) -> float:
+        """Return the probability that `most` seeds decide.
+
+        The future estimate, given the present one, is Student's t with df degrees about it; its
+        variance is the seeds' part times 1 - n / most.
+
+        >>> round(Forecast(0.0, 0.05, 2, 3).chance(0.05 * 4 / 7, 12), 2)
+        0.34
+        """
+        bound = self.bound(level, most)
+        spread = np.sqrt((self.error**2 - self.fixed) * (1 - self.n / most))
+        if not spread > 0:
+            return float(abs(self.distance) >= bound)
+        ends = (bound - self.distance) / spread, (bound + self.distance) / spread
+        return float(sum(stats.t.sf(end, self.df) for end in ends))
 
 
 def outlook(row: Mapping[str, Any], seeds: int, level: float, most: int) -> Entry:
@@ -127,13 +137,12 @@ def outlook(row: Mapping[str, Any], seeds: int, level: float, most: int) -> Entr
     if row["planned"] == 0:
         futile = "the experiment has no levels that answer the claim"
     elif error > 0:  # NaN for one seed, or without any spread
-        known = distance, error, row["df"], seeds
-        fixed = row.get("fixed", 0.0)
-        needed = seeds_needed(*known, level=level, most=MOST, fixed=fixed)
+        forecast = Forecast(distance, error, row["df"], seeds, row.get("fixed", 0.0))
+        needed = forecast.seeds_needed(level, MOST)
         within = max(row["high"] - row["smallest"], row["smallest"] - row["low"])
         if within <= MATTERS:
             futile = f"its interval is within {MATTERS} of the smallest difference that matters"
-        elif chance(*known, level=level, most=most, fixed=fixed) < CHANCE:
+        elif forecast.chance(level, most) < CHANCE:
             futile = f"it is too near to the smallest difference for {most} seeds"
     return entry | {"seeds": seeds, "seeds_needed": needed, "futile": futile}
 
