@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
-from scipy import stats
 
-from analysis import claims, looks, verdicts
+from analysis import families, looks, verdicts
+from analysis.effects import Tables
 from analysis.scores import tuning
 from experiments.errors import ConfigError
 from experiments.files import write_whole
@@ -54,19 +52,26 @@ def seconds(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     return frame.groupby("dataset")["seconds"].median().to_dict()
 
 
+def primary(study: Study, table: pd.DataFrame) -> list[looks.Pair]:
+    """Return the primary verdicts from the runs so far, corrected within their families."""
+    sources = collect.image_sources(study)
+    candidates = verdicts.primary(Tables(study, tuning.fixed(study, table), sources))
+    return list(zip(families.settle(candidates), candidates, strict=True))
+
+
 def decide(
-    study: Study, rows: pd.DataFrame, look: int, pace: Mapping[str, float]
+    study: Study, pairs: Iterable[looks.Pair], look: int, pace: Mapping[str, float]
 ) -> dict[str, Any]:
     """Return the decision of a look.
 
-    rows: verdicts from the runs so far. pace: `seconds`. A verdict that was not worth more seeds at
-    an earlier look gets none later, but may still be decided.
+    pairs: `primary`. pace: `seconds`. A verdict that was not worth more seeds at an earlier look
+    gets none later, but may still be decided.
     """
-    last = len(study.looks)
+    last, most = len(study.looks), len(study.seeds)
     earlier = study.decisions[-1] if study.decisions else {"decided": [], "undecided": []}
     level, final = looks.level_of(study, look), looks.level_of(study, last)
-    decided, others = looks.split(rows, earlier["decided"], look, level)
-    undecided = looks.outlooks(study, others, earlier["undecided"], final)
+    decided, others = looks.split(pairs, earlier["decided"], look, level)
+    undecided = looks.outlooks(others, earlier["undecided"], final, most)
     reason = looks.stop(undecided, look, last)
     chosen = [] if reason else looks.next_runs(study, undecided)
     more = len(study.looks[look]) if chosen else 0
@@ -81,15 +86,3 @@ def decide(
         "cost": looks.cost(study, dict.fromkeys(chosen, more), pace),
         "rest": looks.cost(study, looks.rest(study, undecided), pace),
     }
-
-
-def primary(study: Study, table: pd.DataFrame) -> pd.DataFrame:
-    """Return the verdicts from trained models with the columns that a decision needs."""
-    rows = verdicts.of_runs(study, tuning.fixed(study, table), "fixed")
-    frame = pd.DataFrame([asdict(row) for row in verdicts.settle(rows)])
-    about = frame["claim"].map({name: claim.about for name, claim in claims.load().items()})
-    main = (frame["loss"] == about) & (frame["threshold"] == "0.5")
-    frame["family"] = np.where(main, "primary", "secondary")
-    frame["df"] = frame["n"] - 1.0
-    frame["error"] = (frame["high"] - frame["low"]) / 2 / stats.t.ppf(0.975, frame["df"])
-    return frame

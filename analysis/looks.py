@@ -9,64 +9,62 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from analysis import claims
 from analysis.claims import Claim
+from analysis.families import MOST, Candidate, Verdict
+from analysis.findings import finding
 from analysis.scores import statistics
-from analysis.scores.statistics import Estimate
+from analysis.scores.statistics import LEVEL, Estimate
 from experiments.plan.looks import Run, shares
 
 if TYPE_CHECKING:
     from experiments.plan.study import Setting, Study
 
-ERROR = 0.05
-"""Error of a family of verdicts, over all looks."""
 KEY = ("claim", "level", "dataset", "loss", "against", "threshold", "rate", "setting")
 """Columns that identify a verdict."""
-SHOWN = ("estimate", "low", "high", "smallest", "n")
-"""Columns of an undecided verdict that its decision repeats."""
 MATTERS = 0.01
 """An effect that is this near to the smallest difference need not be told from it."""
 CHANCE = 0.2
 """A verdict whose probability to be decided by the last look is lower gets no more seeds."""
-MOST = 1000
-"""Greatest number of seeds that is named."""
 
 Entry = dict[str, Any]
 """A verdict in a decision: its KEY and more."""
+Pair = tuple[Verdict, Candidate]
+"""A verdict, and the estimate that it was made of."""
 
 
 def level_of(study: Study, look: int) -> float:
     """Return the error that a look may spend in a family of verdicts."""
     ends = itertools.accumulate(map(len, study.looks))
-    return shares(list(ends))[look - 1] * ERROR
+    return shares(list(ends))[look - 1] * LEVEL
 
 
 def split(
-    rows: pd.DataFrame, before: Iterable[Entry], look: int, level: float
-) -> tuple[list[Entry], list[Entry]]:
+    pairs: Iterable[Pair], before: Iterable[Entry], look: int, level: float
+) -> tuple[list[Entry], list[Pair]]:
     """Return the decided and the undecided primary verdicts at a look.
 
-    rows: verdicts. before: those that are decided already; they stay so. A verdict is decided at
-    the look if its corrected p is at most `level`.
+    pairs: primary verdicts, corrected within their families. before: the entries of those that are
+    decided already; they stay so. A verdict is decided at the look if its corrected p is at most
+    `level`.
     """
     known = {_key(entry): entry for entry in before}
     decided, undecided = [], []
-    for row in rows[rows["family"] == "primary"].to_dict("records"):
-        entry = {column: row[column] for column in KEY}
-        if (key := _key(row)) in known:
+    for row, candidate in pairs:
+        entry = {column: getattr(row, column) for column in KEY}
+        verdict = statistics.decide(candidate.asked, candidate.bound, row.p_corrected, level)
+        if (key := _key(entry)) in known:
             decided.append(known[key])
-        elif row["p_corrected"] <= level and row["estimate"] != row["smallest"]:
-            side = "supported" if row["estimate"] > row["smallest"] else "contradicted"
-            decided.append(entry | {"verdict": side, "look": look})
+        elif candidate.enough and verdict != "undecided":
+            decided.append(entry | {"verdict": verdict, "look": look})
         else:
-            undecided.append(row)
+            undecided.append((row, candidate))
     return decided, undecided
 
 
@@ -74,102 +72,50 @@ def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(row[column] for column in KEY)
 
 
-@dataclass(frozen=True)
-class Forecast:
-    """An undecided estimate, and the same with more seeds.
-
-    distance: estimate less the smallest difference. error, df: its standard error and degrees of
-    freedom, with n seeds. fixed: variance that more seeds do not reduce, such as that of images
-    which all seeds share. With m seeds the variance is fixed + (error^2 - fixed) n / m, and the
-    degrees of freedom are df (m - 1) / (n - 1).
-    """
-
-    distance: float
-    error: float
-    df: float
-    n: int
-    fixed: float = 0.0
-
-    def bound(self, level: float, m: Any) -> Any:
-        """Return the distance from which a one-sided test decides with m seeds."""
-        variance = self.fixed + (self.error**2 - self.fixed) * self.n / m
-        return stats.t.isf(level, self.df * (m - 1) / (self.n - 1)) * np.sqrt(variance)
-
-    def seeds_needed(self, level: float, most: int) -> int | None:
-        """Return the least number of seeds, n or more, that decides if the estimate stays as it is.
-
-        None if `most` seeds are too few.
-
-        >>> Forecast(0.05, 0.05, 2, 3).seeds_needed(0.05, 12)
-        11
-        """
-        m = np.arange(self.n, most + 1)
-        enough = abs(self.distance) >= self.bound(level, m)
-        return int(m[enough.argmax()]) if enough.any() else None
-
-    def chance(self, level: float, most: int) -> float:
-        """Return the probability that `most` seeds decide.
-
-        The future estimate, given the present one, is Student's t with df degrees about it; its
-        variance is the seeds' part times 1 - n / most.
-
-        >>> round(Forecast(0.0, 0.05, 2, 3).chance(0.05 * 4 / 7, 12), 2)
-        0.34
-        """
-        bound = self.bound(level, most)
-        spread = np.sqrt((self.error**2 - self.fixed) * (1 - self.n / most))
-        if not spread > 0:
-            return float(abs(self.distance) >= bound)
-        ends = (bound - self.distance) / spread, (bound + self.distance) / spread
-        return float(sum(stats.t.sf(end, self.df) for end in ends))
-
-
-def outlook(row: Mapping[str, Any], seeds: int, level: float, most: int) -> Entry:
+def outlook(pair: Pair, level: float, most: int) -> Entry:
     """Return an undecided verdict with the seeds that would decide it, and the reason to stop.
 
-    seeds: of the runs that it rests on. level: error of a single test at the last look. most: seeds
-    of the last look. The reason is empty if more seeds are worth their cost.
+    level: error of a single verdict at the last look. most: seeds of the last look. The reason is
+    empty if more seeds are worth their cost.
     """
-    entry = {column: row[column] for column in KEY}
-    entry |= {name: None if pd.isna(row[name]) else row[name] for name in SHOWN}
-    distance, error = row["estimate"] - row["smallest"], row["error"]
-    needed, futile = None, ""
-    if row["planned"] == 0:
-        futile = "the experiment has no levels that answer the claim"
-    elif error > 0:  # NaN for one seed, or without any spread
-        forecast = Forecast(distance, error, row["df"], seeds, row.get("fixed", 0.0))
-        needed = forecast.seeds_needed(level, MOST)
-        within = max(row["high"] - row["smallest"], row["smallest"] - row["low"])
-        if within <= MATTERS:
-            futile = f"its interval is within {MATTERS} of the smallest difference that matters"
-        elif forecast.chance(level, most) < CHANCE:
-            futile = f"it is too near to the smallest difference for {most} seeds"
-    return entry | {"seeds": seeds, "seeds_needed": needed, "futile": futile}
+    row, candidate = pair
+    estimated, bound, level = candidate.asked, candidate.bound, level / candidate.sides
+    entry = {column: getattr(row, column) for column in (*KEY, "smallest", "n")}
+    numbers = {"estimate": estimated.value, "low": estimated.low, "high": estimated.high}
+    entry |= {name: None if np.isnan(number) else number for name, number in numbers.items()}
+    futile = ""
+    if not candidate.datasets:
+        futile = "the study's datasets cannot answer"
+    elif max(estimated.high - bound, bound - estimated.low) <= MATTERS:
+        futile = f"its interval is within {MATTERS} of the smallest difference that matters"
+    elif estimated.parts and statistics.chance(estimated, bound, level, most) < CHANCE:
+        futile = f"it is too near to the smallest difference for {most} seeds"
+    needed = statistics.seeds_needed(estimated, bound, level, MOST)
+    return entry | {"datasets": candidate.datasets, "seeds_needed": needed, "futile": futile}
 
 
 def outlooks(
-    study: Study, rows: Iterable[Mapping[str, Any]], before: Iterable[Entry], level: float
+    pairs: Iterable[Pair], before: Iterable[Entry], level: float, most: int
 ) -> list[Entry]:
-    """Return the `outlook` of the undecided verdicts. before: those of the look before."""
+    """Return the `outlook` of undecided verdicts.
+
+    before: the entries of the look before. A verdict that was given up there stays so.
+    """
     known = {_key(entry): entry["futile"] for entry in before}
-    found = []
-    for row in rows:
-        seeds = [len(study.plan.seeds(*where)) for where in runs_of(study, row)]
-        entry = outlook(row, min(seeds, default=0), level, len(study.seeds))
-        found.append(entry | {"futile": known.get(_key(row)) or entry["futile"]})
-    return found
+    entries = [outlook(pair, level, most) for pair in pairs]
+    return [entry | {"futile": known.get(_key(entry)) or entry["futile"]} for entry in entries]
 
 
-def runs_of(study: Study, row: Mapping[str, Any]) -> list[Run]:
-    """Return the runs that a verdict rests on; a pooled one rests on all real datasets."""
-    claim, losses = claims.load()[row["claim"]], (row["against"], row["loss"])
+def runs_of(study: Study, entry: Entry) -> list[Run]:
+    """Return the runs that an undecided verdict rests on, on all of its datasets."""
+    claim = claims.load()[entry["claim"]]
+    claim = replace(claim, experiment=claim.experiment_in(study.experiments))
     settings = {setting.label: setting for setting in study.settings_of(claim.experiment)}
-    real = [dataset.name for dataset in study.datasets.values() if not dataset.controlled]
-    names = [row["dataset"]] if row["dataset"] in study.datasets else real
+    losses = [loss for loss in (entry["against"], entry["loss"]) if loss]
     return _unique(
         where
-        for name in names
-        for where in runs_of_claim(study, claim, name, settings[row["setting"]], losses)
+        for name in entry["datasets"]
+        for where in runs_of_claim(study, claim, name, settings[entry["setting"]], losses)
     )
 
 
@@ -249,18 +195,30 @@ def carry(table: pd.DataFrame, decision: Mapping[str, Any]) -> pd.DataFrame:
     undecided = {_key(entry): entry for entry in decision["undecided"]}
     rows = []
     for row in table.to_dict("records"):
-        key, own = _key(row), {"look": np.nan}
+        key = _key(row)
         if key in decided:
-            own = {"verdict": decided[key]["verdict"], "look": decided[key]["look"], "reason": ""}
+            row |= _changed(row, decided[key]["verdict"], None, "")
+            row["look"] = decided[key]["look"]
         elif key in undecided:
-            own = {"verdict": "undecided", "look": np.nan}
-            own["reason"] = row["reason"] or undecided[key]["futile"]
-        if "verdict" in own:
-            estimated = Estimate(row["estimate"], row["low"], row["high"], row["n"])
-            own["finding"] = statistics.finding(estimated, row["smallest"], own["verdict"])
-        rows.append(row | own)
+            reason = undecided[key]["futile"]
+            if row["verdict"] != "undecided":
+                reason = f"not decided at the {decision['level']:.1%} of the last look"
+            row |= _changed(row, "undecided", undecided[key]["seeds_needed"], reason)
+        rows.append(row)
     result = pd.DataFrame(rows, columns=[*table.columns, "look"])
-    return result.astype({"look": "Int64"})
+    return result.astype({"look": "Int64", "seeds_needed": "Int64"})
+
+
+def _changed(row: Mapping[str, Any], verdict: str, needed: int | None, reason: str) -> Entry:
+    """Return the columns that follow from a verdict."""
+    estimated = Estimate(row["estimate"], row["error"], row["df"], row["n"])
+    return {
+        "verdict": verdict,
+        "finding": finding(estimated, row["smallest"], verdict, needed),
+        "seeds_needed": pd.NA if needed is None else needed,
+        "fragile": row["fragile"] if row["verdict"] == verdict else "",
+        "reason": "; ".join(filter(None, (reason, row["reason"]))),
+    }
 
 
 def summary(study: Study, decision: Mapping[str, Any]) -> str:

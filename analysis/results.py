@@ -21,6 +21,7 @@ from experiments.runs.table import read_csv, read_rows, read_table
 MADE_BY = {
     layout.RUNS: "experiments collect",
     layout.RECORDS: "experiments collect",
+    layout.IMAGE_SOURCES: "experiments collect",
     layout.CONTROLS: "experiments controls",
     layout.MECHANISM: "experiments mechanism",
     layout.MAPS: "experiments mechanism",
@@ -78,6 +79,14 @@ class Results:
     def records(self) -> list[dict[str, Any]]:
         """Records of the runs, each with its key."""
         return json.loads(self.path(layout.RECORDS).read_text())
+
+    @cached_property
+    def image_sources(self) -> pd.DataFrame:
+        """Image and group (patient, video, volume) that each test image was cut from.
+
+        Columns: dataset, stress, image, source, group. Generated images are not listed.
+        """
+        return read_csv(self.path(layout.IMAGE_SOURCES), lambda column: False)
 
     @cached_property
     def controls(self) -> pd.DataFrame:

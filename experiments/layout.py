@@ -44,6 +44,7 @@ CALIBRATION, SIZES_NEEDED = "calibration.csv", "sizes_needed.csv"
 FIGURES, CONTACT, CAPTIONS = "figures", "contact", "captions.json"
 REPORT, PAPER = "report.html", "paper"
 ORIGIN, CALLS, SOURCES_FILE = "origin", "origin/calls.jsonl", "origin/datasets.json"
+IMAGE_SOURCES = "image_sources.csv"
 """Files and folders of a study's folder."""
 
 RECORD, COUNTS_FILE, EXAMPLES_FILE = "run.json", "counts.csv", "probabilities.png"

@@ -1,20 +1,24 @@
 """Adaptive seeds: the split of the error, the plan of runs, and who gets the next look's seeds."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis import decision, looks
+from analysis import decision, looks, verdicts
+from analysis.effects import Tables
+from analysis.families import Candidate, Verdict
 from analysis.scores import statistics
+from analysis.scores.statistics import Estimate, Part
 from analysis.stamps import Stamps
 from experiments.errors import ConfigError
 from experiments.plan import looks as plans
 from experiments.plan.study import Study
 from tests.conftest import write_folder
+from tests.tables import OWN_SOURCES, good, table_of
 
 CHANGE = {"seeds": {"looks": [2, 4, 8]}, "losses": {"cross_entropy": {}, "dice": {}, "focal": {}}}
 NEXT = {"dataset": "controlled", "stress": "none", "setting": "", "losses": ["dice"]}
@@ -33,21 +37,21 @@ def decide_next(study, look, *following):
     path.write_text(json.dumps(known | {"next": following}))
 
 
-def verdict(claim="noise", estimate=0.1, error=0.01, p=0.001, **changes):
-    """A row of the table of verdicts as the decision reads it."""
-    row = {
-        **{"claim": claim, "level": "controlled", "dataset": "controlled", "loss": "dice"},
-        **{"against": "cross_entropy", "threshold": "0.5", "rate": "fixed", "setting": ""},
-        **{"family": "primary", "smallest": 0.05, "n": 2, "planned": 2, "df": 1.0},
-        **{"estimate": estimate, "error": error, "p_corrected": p},
+def pair(claim="noise", value=0.1, error=0.01, p=0.001, *, seeds=2, **changes):
+    """A primary verdict and its candidate, as the decision reads them."""
+    own = {
+        **{"claim": claim, "level": "controlled", "dataset": "controlled", "stress": "none"},
+        **{"loss": "dice", "against": "cross_entropy", "threshold": "0.5", "rate": "fixed"},
+        **{"setting": "", "family": "primary", "unit": "DSC", "smallest": 0.05},
+        **{"n": seeds, "planned": seeds, "p": p, "p_corrected": p},
     }
-    row |= changes
-    half = stats.t.ppf(0.975, row["df"]) * error
-    return row | {"low": estimate - half, "high": estimate + half}
-
-
-def table(*rows):
-    return pd.DataFrame(rows)
+    own |= {name: changes.pop(name) for name in own.keys() & changes.keys()}
+    parts = (Part(error**2, seeds - 1, seeds),) if error >= 0 else ()
+    estimated = Estimate(value, error, seeds - 1, seeds, parts)
+    names = "error", "df", "low", "high", "low90", "high90"
+    row = Verdict(**own, estimate=value, **{name: getattr(estimated, name) for name in names})
+    changes = {"datasets": ("controlled",)} | changes
+    return row, Candidate(row, estimated, row.smallest, **changes)
 
 
 # Settings
@@ -112,71 +116,68 @@ def test_shares_in_proportion_to_the_seeds_are_no_worse_than_others():
 
 
 def test_a_verdict_that_is_decided_stays_so_and_others_need_the_level_of_the_look():
-    rows = table(
-        verdict("noise", p=0.04),
-        verdict("imbalance", p=0.004),
-        verdict("boundary", estimate=0.01, p=0.001),
-        verdict("object_size", p=np.nan, estimate=np.nan),
-        verdict("threshold", family="secondary"),
-    )
-    first, others = looks.split(rows, [], 1, 0.01)
+    pairs = [
+        pair("noise", p=0.04),
+        pair("imbalance", p=0.004),
+        pair("boundary", 0.01, p=0.001),
+        pair("threshold", p=0.001, enough=False),
+        pair("object_size", np.nan, np.nan, p=np.nan),
+    ]
+    first, others = looks.split(pairs, [], 1, 0.01)
     found = [(entry["claim"], entry["verdict"], entry["look"]) for entry in first]
     assert found == [("imbalance", "supported", 1), ("boundary", "contradicted", 1)]
-    assert [row["claim"] for row in others] == ["noise", "object_size"]
-    later = table(verdict("imbalance", p=0.9), verdict("noise", p=0.015))
+    assert [row.claim for row, _ in others] == ["noise", "threshold", "object_size"]
+    later = [pair("imbalance", p=0.9), pair("noise", p=0.015)]
     second, others = looks.split(later, first, 2, 0.02)
     assert [(entry["claim"], entry["look"]) for entry in second] == [("imbalance", 1), ("noise", 2)]
     assert not others
 
 
 def test_the_table_has_the_verdicts_of_the_last_decision_and_their_looks():
-    rows = table(verdict("noise"), verdict("imbalance"), verdict("threshold", loss="focal"))
-    rows = rows.assign(verdict="supported", reason="", finding="a difference that matters")
+    pairs = pair("noise"), pair("imbalance"), pair("threshold", loss="focal")
+    change = {"verdict": "supported", "finding": "a difference that matters", "fragile": "yes"}
+    rows = pd.DataFrame([asdict(row) | change for row, _ in pairs])
     entry = {column: rows.iloc[0][column] for column in looks.KEY}
-    last = {"decided": [entry | {"verdict": "contradicted", "look": 2}]}
-    last["undecided"] = [entry | {"claim": "imbalance", "futile": "too near"}]
+    open_one = {"claim": "imbalance", "futile": "too near", "seeds_needed": 9}
+    last = {"level": 0.02, "undecided": [entry | open_one]}
+    last["decided"] = [entry | {"verdict": "contradicted", "look": 2}]
     carried = looks.carry(rows, last)
     assert carried["verdict"].tolist() == ["contradicted", "undecided", "supported"]
     assert carried["look"].tolist() == [2, pd.NA, pd.NA]
-    assert carried["finding"].tolist()[1] == "not known"
-    assert carried["reason"].tolist() == ["", "too near", ""]
+    assert carried["seeds_needed"].tolist() == [pd.NA, 9, pd.NA]
+    assert carried["finding"].tolist()[1] == "9 seeds would settle it"
+    assert carried["reason"].tolist() == ["", "not decided at the 2.0% of the last look", ""]
+    assert carried["fragile"].tolist() == ["", "", "yes"]
+    last["undecided"] = [entry | open_one]
+    carried = looks.carry(rows.assign(verdict="undecided"), last)
+    assert carried["reason"].tolist()[1] == "too near"
 
 
-def test_the_seeds_that_would_decide_are_the_fewest_whose_interval_is_on_one_side():
-    known = looks.Forecast(0.04, 0.05, 4, 3)
-    needed = known.seeds_needed(0.03, 99)
-    for n, decides in ((needed - 1, False), (needed, True)):
-        quantile = stats.t.ppf(0.97, 2 * (n - 1))
-        assert (quantile * 0.05 * (3 / n) ** 0.5 <= 0.04) == decides
-    assert known.seeds_needed(0.03, needed - 1) is None
-    assert replace(known, fixed=0.049**2).seeds_needed(0.03, 10**4) is None  # images stay
-    assert replace(known, distance=-0.04).seeds_needed(0.03, 99) == needed
+def outlook(value, error, seeds=6, **changes):
+    return looks.outlook(pair("noise", value, error, 1, seeds=seeds, **changes), 0.03, 12)
+
+
+def test_a_verdict_is_given_up_only_if_more_seeds_are_not_worth_it():
+    assert outlook(0.07, 0.02)["futile"] == ""
+    near = outlook(0.051, 0.001)
+    assert "within 0.01 of the smallest difference" in near["futile"]
+    hopeless = outlook(0.05, 0.05)
+    assert hopeless["futile"] == "it is too near to the smallest difference for 12 seeds"
+    assert hopeless["seeds_needed"] is None
+    assert outlook(np.nan, np.nan, datasets=())["futile"]
+    assert outlook(0.1, np.nan)["futile"] == ""  # one seed, or no spread: more are needed
 
 
 def test_the_chance_is_that_of_the_seeds_to_come():
     """Checked by simulation with a known spread: many degrees of freedom."""
-    rng, n, most, error, distance = np.random.default_rng(0), 4, 10, 0.05, 0.03
-    truth = distance + error * rng.normal(size=200_000)
+    rng, n, most, error, value = np.random.default_rng(0), 4, 10, 0.05, 0.03
+    truth = value + error * rng.normal(size=200_000)
     later = truth + error * (n / (most - n)) ** 0.5 * rng.normal(size=len(truth))
-    last = (n * distance + (most - n) * later) / most
-    decided = abs(last) >= stats.norm.ppf(0.97) * error * (n / most) ** 0.5
-    expected = looks.Forecast(distance, error, 1e7, n).chance(0.03, most)
-    assert decided.mean() == pytest.approx(expected, abs=0.005)
-
-
-def outlook(**changes):
-    return looks.outlook(verdict(p=1, **changes), 6, 0.03, 12)
-
-
-def test_a_verdict_is_given_up_only_if_more_seeds_are_not_worth_it():
-    assert outlook(estimate=0.07, error=0.02, df=5)["futile"] == ""
-    near = outlook(estimate=0.051, error=0.001, df=5)
-    assert "within 0.01 of the smallest difference" in near["futile"]
-    hopeless = outlook(estimate=0.05, error=0.05, df=5)
-    assert hopeless["futile"] == "it is too near to the smallest difference for 12 seeds"
-    assert hopeless["seeds_needed"] is None
-    assert outlook(planned=0, estimate=np.nan, error=np.nan)["futile"]
-    assert outlook(error=np.nan)["futile"] == ""  # one seed, or no spread: more are needed
+    last = (n * value + (most - n) * later) / most
+    estimated = Estimate(value, error, 1e7, n, (Part(error**2, 1e7, n),))
+    bound = statistics.with_seeds(estimated, most)
+    decided = abs(last) >= stats.t.ppf(0.97, bound.df) * bound.error
+    assert decided.mean() == pytest.approx(statistics.chance(estimated, 0, 0.03, most), abs=0.005)
 
 
 def test_the_reason_for_no_more_seeds():
@@ -192,13 +193,12 @@ def test_the_reason_for_no_more_seeds():
 
 def test_seeds_go_to_the_levels_and_losses_of_undecided_verdicts(adaptive):
     study = Study(adaptive)
-    rows = table(
-        verdict("noise", p=1, estimate=0.07),
-        verdict("imbalance", p=0.0001),
-        verdict("boundary", p=1, estimate=0.0501, error=0.0001),
-        verdict("threshold", p=1, estimate=0.07, family="secondary"),
-    )
-    made = decision.decide(study, rows, 1, {"controlled": 2.0})
+    pairs = [
+        pair("noise", 0.07, p=1),
+        pair("imbalance", p=0.0001),
+        pair("boundary", 0.0501, 0.0001, p=1),
+    ]
+    made = decision.decide(study, pairs, 1, {"controlled": 2.0})
     weighted = looks.claims.load()["noise"].weights(study.experiments["noise"].levels["controlled"])
     assert made["next"] == [
         NEXT | {"stress": level.stress.name, "losses": ["cross_entropy", "dice"]}
@@ -219,23 +219,28 @@ def test_a_pooled_verdict_rests_on_all_real_datasets(adaptive, in_tmp):
     adaptive["datasets"] = {"controlled": part} | datasets
     adaptive["experiments"] = {"boundary": {"levels": {"sharp": {}, "jittered": {"jitter": 2}}}}
     study = Study(adaptive)
-    pooled = verdict("boundary", dataset="all datasets", level="field")
-    runs = looks.runs_of(study, pooled)
+    table = table_of(study, lambda run, _: good(5, 5))
+    pooled = next(
+        candidate
+        for candidate in verdicts.primary(Tables(study, table, OWN_SOURCES))
+        if candidate.row.dataset == verdicts.POOLED
+    )
+    assert pooled.datasets == ("one", "two")
+    runs = looks.runs_of(study, looks.outlook((pooled.row, pooled), 0.05, 4))
     assert {run[0] for run in runs} == {"one", "two"}
     assert {run[3] for run in runs} == {"cross_entropy", "dice"}
-    assert {run[0] for run in looks.runs_of(study, verdict("boundary"))} == {"controlled"}
 
 
 def test_a_verdict_that_was_given_up_gets_no_seeds_at_a_later_look(adaptive):
     study = Study(adaptive)
-    gone = {column: verdict()[column] for column in looks.KEY} | {"futile": "too near"}
+    gone = {column: getattr(pair()[0], column) for column in looks.KEY} | {"futile": "too near"}
     decide_next(study, 1)
     path = study.file(plans.file(1))
     path.write_text(json.dumps(json.loads(path.read_text()) | {"undecided": [gone]}))
     study = Study(adaptive)
-    made = decision.decide(study, table(verdict(p=1)), 2, {})
+    made = decision.decide(study, [pair(p=1)], 2, {})
     assert made["next"] == []
-    made = decision.decide(study, table(verdict(p=1e-9)), 2, {})
+    made = decision.decide(study, [pair(p=1e-9)], 2, {})
     assert [entry["look"] for entry in made["decided"]] == [2]
 
 
@@ -306,7 +311,3 @@ def test_fixed_seeds_have_no_looks(tiny):
     assert list(Stamps(study).prepare) == ["controlled"]
     assert Stamps(study).look == {}
     assert study.decisions == []
-
-
-def test_statistics_agree_with_the_error_of_a_look():
-    assert pytest.approx(1 - statistics.LEVEL) == looks.ERROR

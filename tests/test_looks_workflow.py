@@ -22,11 +22,12 @@ STUDY = {
 FORCED = """
 
 def primary(study, table):
-    settle = verdicts_of_runs(study, table)
-    main = settle["family"] == "primary"
-    settle.loc[main, "p_corrected"] = settle.loc[main, "claim"].map({p})
-    settle.loc[main, ["estimate", "smallest", "error", "df"]] = 0.2, 0.05, 0.05, 3.0
-    return settle
+    p = {p}
+    pairs = measured(study, table)
+    def forced(row, one):
+        asked = statistics.Estimate(0.2, 0.05, 3, 4, (statistics.Part(0.05**2, 3, 4),))
+        return replace(row, p_corrected=p[row.claim]), replace(one, asked=asked, enough=True)
+    return [forced(*pair) for pair in pairs]
 """
 
 
@@ -34,7 +35,9 @@ def force(folder, **p):
     """Replace the corrected p of the primary verdicts in a copy of the code."""
     path = folder / "analysis" / "decision.py"
     text = path.read_text().partition("\n\ndef primary(study, table):")[0]
-    text = text.replace("def primary(", "def verdicts_of_runs(")
+    text = text.replace("def primary(", "def measured(")
+    text = text.replace("import json\n", "import json\nfrom dataclasses import replace\n", 1)
+    text = text.replace("scores import tuning", "scores import statistics, tuning")
     path.write_text(text.rstrip() + "\n" + FORCED.replace("{p}", repr(p)))
 
 

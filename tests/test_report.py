@@ -59,7 +59,7 @@ def test_a_paper_has_a_caption_and_a_file_for_each_figure_and_table(grid):
 def test_the_report_shows_axes_and_settings(grid):
     html = report.render(grid)
     assert "<b>steps</b> 6, 12, 3." in html
-    assert html.count('class="card"') == 5
+    assert html.count('class="card"') == 6
     assert "With steps 12: " in html
     assert "(controlled, steps 12)" in html
     assert 'src="http' not in html

@@ -96,7 +96,7 @@ def stressed(tiny, source, knobs, seed=0):
     if dataset.folder not in READ:
         READ[dataset.folder] = read_source(study, dataset)
     shown = prepare.scenes(study, dataset, study.stresses("d")[name], seed, READ[dataset.folder])
-    prepare.write_cell(study, dataset, name, seed, shown)
+    prepare.write_cell(study, dataset, name, seed, shown, READ[dataset.folder])
     data = prepared.read(study.data_folder("d", name, seed))
     clean = "masks_clean" if (data.folder / "masks_clean").is_dir() else "masks"
     return {

@@ -44,5 +44,6 @@ CLAIM = Claim(
     smallest=0.02,
     says="Dice score of {loss} minus that of {against}, within 2 px of the true boundary",
     weights=evenly,
+    primary=True,
     mechanism=MECHANISM,
 )

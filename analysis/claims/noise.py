@@ -1,9 +1,9 @@
 """Dice loss is disturbed by noise and overfits noisy pixels.
 
-Measured as the Dice score (against true labels) that the loss loses from the least to the most
-label noise in training, minus the Dice score that cross-entropy loses. Levels without a number
-are taken from the first to the last. The article's reason is that a square punishes noisy pixels
-more. It is measured as the noisy labels' share of the gradient.
+Measured as the Dice score (against true labels) of cross-entropy minus that of the loss, with the
+most label noise in training. The level without noise is not subtracted: it would add its noise.
+Of levels without a number the last is the noisiest. The article's reason is that a square punishes
+noisy pixels more. It is measured as the noisy labels' share of the gradient.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from analysis.claims import Claim, Mechanism, Panel, ends
+from analysis.claims import Claim, Mechanism, Panel, hardest
 
 if TYPE_CHECKING:
     from experiments.plan.study import Level
 
 
 def weights(levels: Sequence[Level]) -> list[tuple[float, Level]]:
-    """Return the levels that are compared: least noise (+) and most noise (-)."""
-    least, most = ends(levels) or (levels[0], levels[-1])
-    return [(1, least), (-1, most)] if len(levels) > 1 else []
+    """Return the level with the most noise."""
+    numbered = hardest(levels, least=False)
+    return numbered or [(1, level) for level in levels[1:][-1:]]
 
 
 MECHANISM = Mechanism(
@@ -50,8 +50,9 @@ CLAIM = Claim(
     experiment="noise",
     unit="DSC",
     smallest=0.05,
-    says="Dice score that {loss} loses in excess of {against}, from the least label noise "
-    "to the most",
+    says="Dice score of {against} minus that of {loss}, with the most label noise",
     weights=weights,
+    sign=-1,
+    primary=True,
     mechanism=MECHANISM,
 )

@@ -17,6 +17,7 @@ CLAIM = Claim(
     says="Dice score of {against} at its tuned threshold minus that of {loss}",
     weights=evenly,
     sign=-1,
+    primary=True,
     against_tuned=True,
     figure="threshold",
 )

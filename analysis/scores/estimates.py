@@ -27,7 +27,7 @@ COLUMNS = {
     "metric": "name of the metric, or noise_background, noise_foreground (memorised labels)",
     "threshold": "0.5 or tuned",
     "value": "mean over seeds and test images",
-    "low": "lower end of the 95% interval; empty for one seed or without any spread",
+    "low": "lower end of the 95% interval; empty for one seed, or one value other than 0 in all",
     "high": "upper end",
     "n": "number of seeds",
 }
@@ -35,7 +35,6 @@ COLUMNS = {
 THRESHOLDS = ("0.5", "tuned")
 NOISE, KINDS = "noise", ("background", "foreground")
 """Prefix and suffixes of the metrics of memorised noise."""
-DRAWS = 1000
 
 Cells = Mapping[tuple, Mapping[int, pd.DataFrame]]
 """Values of a cell's columns -> seed -> its rows, one per image."""
@@ -44,34 +43,47 @@ Cells = Mapping[tuple, Mapping[int, pd.DataFrame]]
 def run(results: Results) -> None:
     """Write ``estimates.csv`` and ``ranks.csv`` of a study."""
     study = results.study
-    table = estimates(study, tuning.fixed(study, results.table), results.records)
+    fixed = tuning.fixed(study, results.table)
+    table = estimates(study, fixed, results.records, results.image_sources)
     write_whole(study.file(ESTIMATES), table.to_csv(index=False))
     write_whole(study.file(RANKS), ranking.ranks(study, results.scored).to_csv(index=False))
 
 
-def estimates(study: Study, table: pd.DataFrame, records: list[dict[str, Any]]) -> pd.DataFrame:
+def estimates(
+    study: Study,
+    table: pd.DataFrame,
+    records: list[dict[str, Any]],
+    image_sources: pd.DataFrame,
+) -> pd.DataFrame:
     """Return the rows of COLUMNS of a study.
 
-    table: the study's table at the fixed learning rate. For every experiment, dataset, level,
-    setting and loss: each metric at each threshold; Dice per class for several classes; memorised
-    noise for levels that corrupt labels. Then the mean Dice score over the levels, at 0.5.
+    table: the study's table at the fixed learning rate. image_sources: see `metrics.sources`.
+
+    For every experiment, dataset, level, setting and loss: each metric at each threshold; Dice per
+    class for several classes; memorised noise for levels that corrupt labels. Then the mean Dice
+    score over the levels, at 0.5.
     """
     cell = tuning.cell_columns(table)
     classes = metrics.scores(table, by_class=True)
     runs = metrics.of_runs(records)
     runs = tuning.fixed(study, runs).assign(threshold="0.5") if len(runs) else runs
-    cells = {"": _group(metrics.scores(table), cell), None: _group(runs, cell)}
+    scored = metrics.scores(table)
+    sources = metrics.sources(study, scored, image_sources)
+    cells = {"": _group(scored, cell), None: _group(runs, cell)}
     cells |= {name: _group(rows, cell) for name, rows in classes.groupby("class")}
     rows = []
     for experiment, dataset in itertools.product(study.experiments, study.datasets):
         planned = list(_planned(study, experiment, dataset))
         samples = [_sample(cells, cell, *part) for part in planned]
-        shared = not study.datasets[dataset].controlled
-        values = statistics.estimates(samples, shared=shared, draws=DRAWS)
+        own = [
+            None if labels["metric"].startswith(NOISE) else sources.get((dataset, where["stress"]))
+            for where, labels in planned
+        ]
+        values = statistics.estimates(samples, own)
         for (_, labels), e in zip(planned, values, strict=True):
             numbers = {"value": e.value, "low": e.low, "high": e.high, "n": e.n}
             rows.append({"experiment": experiment, "dataset": dataset} | labels | numbers)
-        rows += _means(study, experiment, dataset, cells, cell)
+        rows += _means(study, experiment, dataset, cells, cell, sources)
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -105,7 +117,12 @@ def _planned(
 
 
 def _means(
-    study: Study, experiment: str, dataset: str, cells: Mapping[str | None, Cells], cell: list[str]
+    study: Study,
+    experiment: str,
+    dataset: str,
+    cells: Mapping[str | None, Cells],
+    cell: list[str],
+    sources: Mapping[tuple[str, str], list[str]],
 ) -> Iterator[dict[str, Any]]:
     """Yield the mean Dice score over the levels of an experiment, per setting and loss."""
     levels = study.experiments[experiment].levels[dataset]
@@ -114,8 +131,7 @@ def _means(
         own = {"loss": loss, "threshold": "0.5"}
         wheres = [study.where(dataset, level, setting) | own for level in levels]
         terms = [(1 / len(levels), _sample(cells, cell, where, labels)) for where in wheres]
-        shared = not study.datasets[dataset].controlled
-        e = statistics.estimate(terms, shared=shared, draws=DRAWS)
+        e = statistics.estimate(terms, [sources.get((dataset, w["stress"])) for w in wheres])
         yield {
             **{"experiment": experiment, "dataset": dataset, "setting": setting.label},
             **{"loss": loss, "value": e.value, "low": e.low, "high": e.high, "n": e.n},

@@ -14,6 +14,8 @@ from analysis.scores import metrics, statistics
 if TYPE_CHECKING:
     from experiments.plan.study import Study
 
+DRAWS = 2000
+
 COLUMNS = (
     "dataset",
     "experiment",
@@ -33,7 +35,7 @@ low, high: 95% interval of the rank. first: share of the draws in which the loss
 
 
 def ranks(
-    study: Study, scored: pd.DataFrame, threshold: str = "0.5", draws: int = statistics.DRAWS
+    study: Study, scored: pd.DataFrame, threshold: str = "0.5", draws: int = DRAWS
 ) -> pd.DataFrame:
     """Return a row of COLUMNS per dataset, experiment, grid setting and loss.
 
@@ -104,6 +106,33 @@ def _draw(losses: list[list[np.ndarray]], n: int, draws: int, shared: bool) -> n
     seed_picks = rng.integers(n, size=(draws, n))
     total = 0
     for level in zip(*losses, strict=True):
-        picks = statistics.draw_images(rng, seed_picks, level[0].shape[1], shared)
-        total = total + np.array([statistics.means(table, seed_picks, picks) for table in level])
+        picks = draw_images(rng, seed_picks, level[0].shape[1], shared)
+        total = total + np.array([means(table, seed_picks, picks) for table in level])
     return total
+
+
+def draw_images(
+    rng: np.random.Generator, seed_picks: Int[np.ndarray, "draws n"], images: int, shared: bool
+) -> Int[np.ndarray, "draws slots images"]:
+    """Return the images drawn for each drawn seed; one draw for all seeds (slots = 1) if shared."""
+    slots = 1 if shared else seed_picks.shape[1]
+    return rng.integers(images, size=(len(seed_picks), slots, images))
+
+
+def means(
+    table: Float[np.ndarray, "seeds images"],
+    seed_picks: Int[np.ndarray, "draws n"],
+    picks: Int[np.ndarray, "draws slots images"],
+) -> Float[np.ndarray, " draws"]:
+    """Return per draw the mean over the drawn seeds of the means over the drawn images.
+
+    NaN are ignored.
+    """
+    return _mean(_mean(table[seed_picks[:, :, None], picks]))
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Return the mean over the last axis without NaN; NaN if nothing else is there."""
+    known = ~np.isnan(values)
+    counts = known.sum(-1)
+    return np.where(known, values, 0).sum(-1) / np.where(counts, counts, np.nan)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments.data import objects, stress, writing
-from experiments.data.scenes import borders, observed, scenes
+from experiments.data.scenes import borders, observed, scenes, sources
 from experiments.data.source import Masks, Source, read_source
 from experiments.errors import ConfigError
 from experiments.layout import CLEAN, FOREGROUND, INSTANCES, MASKS, SPLITS
@@ -66,7 +66,7 @@ def _prepare(study: Study, dataset: Dataset, look: int) -> None:
         knobs = stresses[stress_name]
         shown = None if dataset.controlled else checked_scenes(study, dataset, knobs, source)
         for seed in seeds:
-            measured = write_cell(study, dataset, stress_name, seed, shown)
+            measured = write_cell(study, dataset, stress_name, seed, shown, source)
         log.info(
             "prepared %s %s: %d seeds, foreground %.4f, label agreement %.3f",
             *(dataset.name, stress_name, len(seeds)),
@@ -80,15 +80,18 @@ def write_cell(
     stress_name: str,
     seed: int,
     shown: Mapping[str, Samples] | None = None,
+    source: Source | None = None,
 ) -> dict[str, Any]:
     """Write the stressed folder of one cell and return its measured properties.
 
-    shown: the images with their true masks; None makes them.
+    shown: the images with their true masks; None makes them. source: of a dataset's images; None
+    opens it. The description gets the source of each test image, unless images are generated.
     """
     knobs = study.stresses(dataset.name)[stress_name]
     samples: dict[str, Samples] = {split: [] for split in SPLITS}
+    source = source or read_source(study, dataset)
     if shown is None:
-        shown = scenes(study, dataset, knobs, seed, read_source(study, dataset))
+        shown = scenes(study, dataset, knobs, seed, source)
     for split, items in shown.items():
         for stem, image, masks in items:
             key = stable_seed("labels", dataset.name, seed, stem, stress_name)
@@ -102,6 +105,8 @@ def write_cell(
     }
     if dataset.class_names != (FOREGROUND,):
         info["classes"] = list(dataset.class_names)
+    if source is not None:
+        info["sources"] = sources(study, dataset, source)
     writing.write(study.data_folder(dataset.name, stress_name, seed), samples, info)
     return measured
 

@@ -29,7 +29,13 @@ from experiments.data.layers import (
     open_masks,
     written,
 )
-from experiments.data.splits import check_lists, join_groups, refuse_parted, split_groups
+from experiments.data.splits import (
+    check_lists,
+    join_groups,
+    refuse_parted,
+    source_names,
+    split_groups,
+)
 from experiments.files import sha256
 from experiments.layout import (
     CLEAN,
@@ -56,7 +62,8 @@ class Prepared:
     """A prepared folder: its path, the folder of its masks, its description and its splits.
 
     info: content of ``dataset.json``. split: "train", "val", "test" -> stems. layers: folders that
-    `read` opened; all others are read as dicebench writes them.
+    `read` opened; all others are read as dicebench writes them. sources: stem -> the image's group
+    by name, else its stem; images of one source are not independent.
     """
 
     folder: Path
@@ -64,6 +71,7 @@ class Prepared:
     info: dict[str, Any]
     split: dict[str, list[str]]
     layers: Mapping[str, Images | Masks | Ids] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     def has(self, layer: str) -> bool:
         """Return whether the folder has a layer, such as CLEAN or IGNORED."""
@@ -151,7 +159,8 @@ def read(
                     f"{files[stem]}: the file is {size} pixels, its image {images.sizes[stem]}"
                 )
     _log_unused(folder, layers)
-    return Prepared(folder, masks, info, _splits(folder, info, images, published), layers)
+    split, sources = _splits(folder, info, images, published)
+    return Prepared(folder, masks, info, split, layers, sources)
 
 
 def _log_unused(folder: Path, layers: Mapping[str, Layer]) -> None:
@@ -164,8 +173,8 @@ def _log_unused(folder: Path, layers: Mapping[str, Layer]) -> None:
 
 def _splits(
     folder: Path, info: Mapping[str, Any], images: Images, published: bool
-) -> dict[str, list[str]]:
-    """Return the splits by a folder's description; ValueError names its file.
+) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Return the splits by a folder's description, and the sources; ValueError names its file.
 
     Lists that part a group are refused. Published ones lose images: test wins over val over train.
     """
@@ -191,7 +200,7 @@ def _splits(
     if listed and len(listed) < len(contents):
         count = len(contents) - len(listed)
         log.info("%s: %d of %d images are in no list", path, count, len(contents))
-    return split
+    return split, source_names(joined, groups)
 
 
 def read_cell(folder: str | Path) -> Prepared:
@@ -203,6 +212,15 @@ def read_cell(folder: str | Path) -> Prepared:
 def content(folder: str | Path) -> str:
     """Return the content hash that a stressed folder's description states. No file is read."""
     return _description(Path(folder))["content"]
+
+
+def sources(folder: str | Path) -> dict[str, str]:
+    """Return the source of each test image of a stressed folder: stem -> name.
+
+    A source is a group of the dataset (patient, video, volume), else one of its images. Images of
+    one source are not independent. Empty for generated images. No image is read.
+    """
+    return _description(Path(folder)).get("sources", {})
 
 
 def measure(folder: str | Path) -> str:

@@ -144,6 +144,8 @@ class Windows:
         self._names = [(stems[i % len(stems)], i // len(stems)) for i in range(count)]
         self.stems = [f"{stem}-{repeat}" for stem, repeat in self._names]
         """Stem of each window: of its image, with a number."""
+        self.groups = [source.groups[stem] for stem, _ in self._names]
+        """Source of each window: group of its image, else the image."""
 
     def __len__(self) -> int:
         return len(self._names)
@@ -171,6 +173,15 @@ class Windows:
         image, *cuts = cut(rng, [image, *(masks[name] for name in layers)])
         # At half scale each layer is rounded alone, so the union of classes is made again.
         return image, with_union(dict(zip(layers, cuts, strict=True)))
+
+
+def sources(study: Study, dataset: Dataset, source: Source) -> dict[str, str]:
+    """Return stem -> source of the test images of a cell, the same for all stresses and seeds.
+
+    A mosaic has the source of its first window, which shows objects if any does.
+    """
+    own = Windows(study, dataset, Stress(), source, "test")
+    return dict(zip(own.stems, own.groups, strict=True))
 
 
 def _shown(dataset: Dataset, knobs: Stress, mosaics: Mosaics) -> float:

@@ -37,12 +37,14 @@ class Source:
     """The images of a dataset with their masks, decoded on demand.
 
     stems: split -> stems, ordered by content hash: file names often encode patient, video or
-    stain. Grey images have three channels if the dataset has images in colour too.
+    stain. groups: stem -> source, see `Prepared`. Grey images have three channels if the dataset
+    has images in colour too.
     """
 
     def __init__(self, folder: Prepared, dataset: Dataset, observers: list[str]) -> None:
         images = folder.layers[IMAGES]
         self._place = folder, dataset, observers
+        self.groups = folder.sources
         self.stems = {
             split: sorted(stems, key=lambda stem: (images.hashes[stem], stem))
             for split, stems in folder.split.items()

@@ -153,6 +153,18 @@ def join_groups(contents: Mapping[str, str], named: Mapping[str, str]) -> dict[s
     return {stem: ids[digest] for stem, digest in contents.items()}
 
 
+def source_names(groups: Mapping[str, str], named: Mapping[str, str]) -> dict[str, str]:
+    """Return the source of each image: the name of its group, else its stem. Copies share one.
+
+    groups: stem -> group, as `join_groups` returns it. named: stem -> group name.
+
+    >>> source_names({"a": "07", "b": "07", "c": "1f", "d": "1f"}, {"a": "eye", "b": "eye"})
+    {'a': 'eye', 'b': 'eye', 'c': 'c', 'd': 'c'}
+    """
+    names: dict[str, str] = {}
+    return {stem: names.setdefault(group, named.get(stem, stem)) for stem, group in groups.items()}
+
+
 def split_groups(
     groups: Mapping[str, str], lists: Mapping[str, Sequence[str] | None] | None = None
 ) -> dict[str, list[str]]:

@@ -324,7 +324,7 @@ class Stamps:
     @cached_property
     def collect(self) -> Stamp:
         """The study's table."""
-        made = [layout.RUNS, layout.RECORDS, layout.SOURCES_FILE]
+        made = [layout.RUNS, layout.RECORDS, layout.IMAGE_SOURCES, layout.SOURCES_FILE]
         return self._stamp("collect", self.study.key_columns, made, self.train.values())
 
     @cached_property

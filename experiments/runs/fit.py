@@ -22,7 +22,7 @@ from torch import nn
 
 from experiments.runs.batches import Cell, to_tensor
 from experiments.runs.checkpoint import Checkpoint
-from experiments.runs.lane import CudaGraphs, Lane, NotRecorded
+from experiments.runs.lane import AT_ONCE, CudaGraphs, Lane, NotRecorded
 from experiments.runs.overlap import at_half, dice_by_class
 
 if TYPE_CHECKING:
@@ -36,8 +36,10 @@ CURVE_POINTS = 6
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted model with its learning curve.
+    """A fitted model, as it is evaluated, with its learning curve.
 
+    The last point of the curve is of this model. The points before it are of the model that would
+    be evaluated at that step, with batch-norm statistics of at most AT_ONCE training images.
     diverged: the step at which the loss was not finite (the number of steps: the last weights were
     not finite), or None. on_gpu: entries of the record of a run on a GPU: whether its steps were
     `captured`, and names of operations that are `nondeterministic`.
@@ -123,14 +125,17 @@ def _fit(
                 return Fit(lane.model, lane.curve, diverged, lane.on_gpu())
         report(lane.step - 1, lane.recent[-1] if lane.recent else None)
         if point:
+            if lane.run.training.weights == "recalibrated":
+                last = lane.step == lane.steps
+                lane.recalibrate(cell.images if last else cell.images[:AT_ONCE])
             row = {"step": lane.step, "loss": float(np.mean(lane.recent))}
-            lane.curve.append(row | _validation(lane.model, cell, lane.device))
+            lane.curve.append(row | _validation(lane.evaluated, cell, lane.device))
             lane.recent = []
         if due:
             checkpoint.save(lane.step, lane.state)
     # The loss checks the previous update; the weights check the last one.
-    finite = all(parameter.isfinite().all() for parameter in lane.model.parameters())
-    return Fit(lane.model, lane.curve, None if finite else lane.steps, lane.on_gpu())
+    finite = all(tensor.isfinite().all() for tensor in lane.evaluated.state_dict().values())
+    return Fit(lane.evaluated, lane.curve, None if finite else lane.steps, lane.on_gpu())
 
 
 def _validation(model: nn.Module, cell: Cell, device: str) -> dict[str, float]:
@@ -148,7 +153,7 @@ def predict(
     images: UInt8[np.ndarray, "n h w c"],
     device: str,
     ignored: UInt8[np.ndarray, "n h w"] | None = None,
-    batch: int = 32,
+    batch: int = AT_ONCE,
     *,
     multilabel: bool = False,
 ) -> Float[np.ndarray, "n k h w"]:

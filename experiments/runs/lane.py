@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 import losses
 from experiments.plan.seeds import stable_seed
 from experiments.runs import feed, models, optimizers
-from experiments.runs.batches import Cell, batches, set_aside, to_target
+from experiments.runs.batches import Cell, batches, set_aside, to_target, to_tensor
 
 if TYPE_CHECKING:
     from experiments.plan.runs import RunSpec
@@ -33,6 +35,10 @@ log = logging.getLogger("dicebench")
 
 EAGER = 3
 """Steps before a recording: they choose kernels and create the state of the optimizer."""
+DECAY = 0.95
+"""Share of the average that a step keeps, for `weights: averaged`."""
+AT_ONCE = 32
+"""Images of a batch that is not trained on."""
 
 Record = Callable[[Callable[[], None]], Callable[[], None]]
 """Run a call once and return a function that repeats its tensor operations on the same memory."""
@@ -67,8 +73,6 @@ class Lane:
     have no deterministic form on this device.
     """
 
-    PARTS = ("model", "loss_fn", "optimizer", "schedule")
-
     def __init__(self, cell: Cell, run: RunSpec, device: str, record: Record | None = None) -> None:
         training, self.run, self.device = run.training, run, device
         torch.manual_seed(stable_seed("weights", *run.cell))
@@ -79,6 +83,7 @@ class Lane:
             training, self.model.parameters(), recorded=record is not None
         )
         self.schedule = optimizers.schedule(training, self.optimizer)
+        self.average = _average(self.model) if training.weights == "averaged" else None
         self.precision, self.steps, self.step = training.precision, training.steps, 0
         self.curve: list[dict[str, float]] = []
         self.recent: list[float] = []
@@ -108,6 +113,8 @@ class Lane:
             if not self._whole:
                 self.optimizer.step()
         self.schedule.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
         self.step += 1
         self._eager -= 1
 
@@ -175,6 +182,22 @@ class Lane:
         if self._whole:
             self.optimizer.step()
 
+    @property
+    def evaluated(self) -> nn.Module:
+        """The model that is evaluated: with the weights of the last step, or their average."""
+        return self.model if self.average is None else self.average.module
+
+    def recalibrate(self, images: UInt8[np.ndarray, "n h w c"]) -> None:
+        """Estimate the batch-norm statistics of the model again, from images in their order.
+
+        A statistic is the mean over batches of about AT_ONCE images. The loss has no part in it:
+        dropout masks depend on the cell. Training does not read these statistics.
+        """
+        _set_seeds(stable_seed("recalibrate", *self.run.cell), self.device)
+        # Of equal size: some layers refuse a rest of one image.
+        parts = np.array_split(images, math.ceil(len(images) / AT_ONCE))
+        update_bn((to_tensor(part, self.device) for part in parts), self.model)
+
     def _autocast(self) -> torch.autocast:
         return torch.autocast(
             self.device, torch.bfloat16, enabled=self.precision == "bf16", cache_enabled=False
@@ -215,17 +238,27 @@ class Lane:
 
     def state(self) -> dict[str, Any]:
         """Return everything that a step changes, as plain data and tensors."""
-        parts = {name: dict(getattr(self, name).state_dict()) for name in self.PARTS}
+        parts = {name: dict(part.state_dict()) for name, part in self._parts().items()}
         own = {name: getattr(self, name) for name in ("step", "curve", "recent")}
         return parts | own | {"attributes": attributes(self.loss_fn)}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Set the state that `state` has returned in another process."""
-        for name in self.PARTS:
-            getattr(self, name).load_state_dict(state[name])
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
         for name, module in self.loss_fn.named_modules():
             vars(module).update(state["attributes"][name])
         self.step, self.curve, self.recent = state["step"], state["curve"], state["recent"]
+
+    def _parts(self) -> dict[str, Any]:
+        """Return the objects with a `state_dict` that a step changes, by name."""
+        names = ("model", "loss_fn", "optimizer", "schedule", "average")
+        return {name: part for name in names if (part := getattr(self, name)) is not None}
+
+
+def _average(model: nn.Module) -> AveragedModel:
+    """Return the moving average of a model's weights and buffers, to which each step is added."""
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(DECAY), use_buffers=True)
 
 
 def attributes(loss_fn: nn.Module) -> dict[str, dict[str, Any]]:

@@ -15,6 +15,7 @@ from experiments.layout import IMAGES
 from experiments.plan.knobs import LABEL_KNOBS
 from experiments.runs.batches import LARGE
 from experiments.runs.fit import CURVE_POINTS
+from experiments.runs.lane import AT_ONCE
 from experiments.runs.records import EXAMPLES
 
 if TYPE_CHECKING:
@@ -79,9 +80,11 @@ class Sizes:
 
     def seconds(self, run: RunSpec, pace: Pace) -> float:
         """Return the seconds of a run: its steps, the points of its curve, and its evaluation."""
-        steps, (_, val, test) = run.training.steps, self.splits
+        steps, (train, val, test) = run.training.steps, self.splits
         points = -(-steps // -(-steps // CURVE_POINTS))
         predicted = points * val + self.predicted(run.stress)
+        if run.training.weights == "recalibrated":
+            predicted += (points - 1) * min(train, AT_ONCE) + train
         return steps * pace.step + predicted * pace.predict + test * self.classes * pace.count
 
     def record(self, run: RunSpec, pace: Pace) -> float:

@@ -72,6 +72,8 @@ CASES = {
     "loss with memory": ("counting", {}),
     "dropout": ("dice", FPN),
     "several classes": ("dice_ce", {}),
+    "last weights": ("dice", {"weights": "last"}),
+    "averaged weights": ("dice", {"weights": "averaged"}),
 }
 
 
@@ -140,6 +142,7 @@ def test_a_resumed_run_ends_with_the_same_bytes(tiny, in_tmp, case):
     fitted = fit(cell, run, "cpu", lambda step, loss: seen.append(step), checkpoint())
     assert outcome(fitted, cell) == unbroken
     assert seen == [5, 6, 7]
+    assert train(run, cell, checkpoint()) == unbroken  # from the last step
 
 
 def test_a_run_is_resumed_any_number_of_times(tiny, in_tmp):
