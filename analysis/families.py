@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.findings import finding
+from analysis.remarks import finding
 from analysis.scores import statistics
 from analysis.scores.statistics import LEVEL, NAN, Estimate
 

@@ -18,7 +18,7 @@ import pandas as pd
 from analysis import claims
 from analysis.claims import Claim
 from analysis.families import MOST, Candidate, Verdict
-from analysis.findings import finding
+from analysis.remarks import finding
 from analysis.scores import statistics
 from analysis.scores.statistics import LEVEL, Estimate
 from experiments.plan.looks import Run, shares
@@ -62,7 +62,8 @@ def split(
         if (key := _key(entry)) in known:
             decided.append(known[key])
         elif candidate.enough and verdict != "undecided":
-            decided.append(entry | {"verdict": verdict, "look": look})
+            about = {"verdict": verdict, "look": look, "p_corrected": row.p_corrected}
+            decided.append(entry | about)
         else:
             undecided.append((row, candidate))
     return decided, undecided
@@ -189,7 +190,8 @@ def stop(undecided: Sequence[Entry], look: int, last: int) -> str:
 def carry(table: pd.DataFrame, decision: Mapping[str, Any]) -> pd.DataFrame:
     """Return a table of verdicts with the primary ones as the last decision has them.
 
-    Column `look`: the look at which a verdict was decided, empty for all others.
+    Column `look`: the look at which a verdict was decided, empty for all others; its corrected p is
+    that of the look. Estimate and interval are from all seeds.
     """
     decided = {_key(entry): entry for entry in decision["decided"]}
     undecided = {_key(entry): entry for entry in decision["undecided"]}
@@ -197,8 +199,9 @@ def carry(table: pd.DataFrame, decision: Mapping[str, Any]) -> pd.DataFrame:
     for row in table.to_dict("records"):
         key = _key(row)
         if key in decided:
-            row |= _changed(row, decided[key]["verdict"], None, "")
-            row["look"] = decided[key]["look"]
+            verdict, look, p = (decided[key][name] for name in ("verdict", "look", "p_corrected"))
+            row |= _changed(row, verdict, None, f"decided at look {look}")
+            row |= {"look": look, "p_corrected": p}
         elif key in undecided:
             reason = undecided[key]["futile"]
             if row["verdict"] != "undecided":

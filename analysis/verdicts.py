@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from analysis import claims, findings, looks
+from analysis import claims, looks, remarks
 from analysis.claims import Claim
 from analysis.effects import Case, Effect, Tables, measure
 from analysis.families import PRIMARY, SECONDARY, Candidate, Verdict, settle
@@ -144,7 +144,7 @@ def _of_dataset(study: Study, case: Case, effect: Effect, *, alone: bool) -> Can
         stress=effect.levels,
         family=PRIMARY if case.primary and alone else SECONDARY,
         floor="; ".join(effect.floors),
-        reason="; ".join(findings.of_dataset(effect, planned)),
+        reason="; ".join(remarks.of_dataset(effect, planned)),
         sides=2 if effect.early else 1,
     )
     enough = _enough(effect, len(study.seeds))
@@ -168,7 +168,7 @@ def _of_pool(study: Study, case: Case, effects: Sequence[Effect]) -> Candidate:
         stress=f"mean over {len(estimated)} datasets",
         family=PRIMARY if case.primary else SECONDARY,
         floor="; ".join(f"{e.dataset}: {level}" for e in answering for level in e.floors),
-        reason="; ".join(findings.of_pool(effects, enough)),
+        reason="; ".join(remarks.of_pool(effects, enough)),
     )
     complete = len(enough) == len(answering) > 1
     return replace(

@@ -140,13 +140,14 @@ def test_the_table_has_the_verdicts_of_the_last_decision_and_their_looks():
     entry = {column: rows.iloc[0][column] for column in looks.KEY}
     open_one = {"claim": "imbalance", "futile": "too near", "seeds_needed": 9}
     last = {"level": 0.02, "undecided": [entry | open_one]}
-    last["decided"] = [entry | {"verdict": "contradicted", "look": 2}]
+    last["decided"] = [entry | {"verdict": "contradicted", "look": 2, "p_corrected": 0.01}]
     carried = looks.carry(rows, last)
     assert carried["verdict"].tolist() == ["contradicted", "undecided", "supported"]
     assert carried["look"].tolist() == [2, pd.NA, pd.NA]
     assert carried["seeds_needed"].tolist() == [pd.NA, 9, pd.NA]
     assert carried["finding"].tolist()[1] == "9 seeds would settle it"
-    assert carried["reason"].tolist() == ["", "not decided at the 2.0% of the last look", ""]
+    assert carried["p_corrected"].tolist()[0] == 0.01
+    assert carried["reason"].tolist() == ["decided at look 2", "not decided at the 2.0% of the last look", ""]
     assert carried["fragile"].tolist() == ["", "", "yes"]
     last["undecided"] = [entry | open_one]
     carried = looks.carry(rows.assign(verdict="undecided"), last)

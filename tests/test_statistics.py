@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from analysis.scores import statistics
 from analysis.scores.statistics import Estimate, Part, exact
@@ -329,6 +330,15 @@ def test_holms_correction_by_hand():
     corrected = statistics.correct([0.01, np.nan, 0.04, 0.02])
     assert corrected[[0, 2, 3]] == pytest.approx([0.03, 0.04, 0.04])
     assert np.isnan(corrected[1])
+    assert len(statistics.correct([])) == 0
+
+
+def test_holms_correction_is_that_of_statsmodels():
+    rng = np.random.default_rng(8)
+    for count in (1, 2, 5, 40):
+        p = rng.random(count) ** 3
+        expected = multipletests(p, method="holm")[1]
+        assert statistics.correct(p) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

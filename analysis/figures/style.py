@@ -40,7 +40,10 @@ SPARE = (("#009E73", "P"), ("#56B4E9", "X"), ("#B8A800", "*"), ("#7F7F7F", "h"),
 MUTED = ("#88CCEE", "#CC6677", "#DDCC77", "#117733", "#AA4499", "#44AA99", "#882255", "#999933")
 DASHES = ("-", "--", ":", "-.")
 VERDICT_COLOURS = {"supported": "#0072B2", "contradicted": "#D55E00", "undecided": "#7F7F7F"}
-INTERVAL = "95% intervals from a bootstrap over seeds and test images, Student's t on the seeds"
+INTERVAL = (
+    "95% intervals by Student's t, from seeds and, where all seeds share the test images, from the "
+    "sources of the images"
+)
 """Origin of the intervals, for captions."""
 LONGEST, LONG_WORD = 48, 20
 """Characters of a label in a figure, and of a word in it."""

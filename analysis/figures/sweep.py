@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from analysis import claims, theory
 from analysis.figures import style
 from analysis.figures.scope import Captioned, Planned, Scope, of_experiments
-from analysis.scores import metrics
+from analysis.scores import metrics, tuning
 from analysis.scores.metrics import METRICS, Metric
 from experiments.plan.knobs import CONTROLLED_FRACTION
 
@@ -37,7 +37,7 @@ def draw(results: Results, scope: Scope) -> Captioned:
     panels = [("dice", "0.5"), ("dice", "tuned"), (other_metric(scope.experiment.name), "0.5")]
     figure, axes = style.subplots(1, 3, (style.WIDTH, 2.7))
     estimates = metrics.select(results.estimates, **scope.rows(), **{"class": ""})
-    runs = runs_per_cell(results.scored, scope)
+    runs = runs_per_cell(metrics.select(results.table, status="ok"), scope)
     for axis, (metric, threshold) in zip(axes.flat, panels, strict=True):
         rows = metrics.select(estimates, metric=metric, threshold=threshold)
         panel(axis, rows, scope, runs, METRICS[metric].bounds)
@@ -57,9 +57,10 @@ def other_metric(experiment: str) -> str:
     return about[0].also if about else "area_ratio"
 
 
-def runs_per_cell(scored: pd.DataFrame, scope: Scope) -> np.ndarray:
-    """Return the number of runs with scores, (losses, levels)."""
-    cells = [metrics.select(scored, **scope.where(level)) for level in scope.levels]
+def runs_per_cell(table: pd.DataFrame, scope: Scope) -> np.ndarray:
+    """Return the number of runs in the table at the fixed learning rate, (losses, levels)."""
+    table = tuning.fixed(scope.study, table)
+    cells = [metrics.select(table, **scope.where(level)) for level in scope.levels]
     seeds = [cell.groupby("loss")["seed"].nunique() for cell in cells]
     return np.array([[each.get(loss, 0) for each in seeds] for loss in scope.study.losses])
 
@@ -163,5 +164,7 @@ def caption(results: Results, scope: Scope, runs: int) -> str:
             f"jumps at a flip rate of {theory.breakdown('dice', true_share(scope)):.3f}."
         )
     if runs < planned:
-        text += " A cross at the bottom marks a cell with diverged or failed runs."
+        text += (
+            " A cross at the bottom marks a cell with failed runs, or diverged ones, which score 0."
+        )
     return text

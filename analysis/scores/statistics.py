@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 from scipy import special
-from statsmodels.stats.multitest import multipletests
 
 LEVEL = 0.05
 """Error rate of a family of verdicts, and of an interval."""
@@ -335,14 +334,17 @@ def next_dataset(values: Sequence[float], smallest: float) -> Prediction:
 def correct(p_values: Sequence[float]) -> Float[np.ndarray, " p"]:
     """Return p values after Holm's correction for their number; NaN stay NaN.
 
+    The i-th smallest of m is multiplied by m + 1 - i, and is at least the one before it (Holm,
+    1979). statsmodels collects garbage in every call, which costs more than the rest of a study.
+
     >>> correct([0.01, NAN, 0.04]).tolist()
     [0.02, nan, 0.04]
     """
     p = np.asarray(p_values, float)
+    order = np.argsort(p)[: int((~np.isnan(p)).sum())]  # NaN are last
     result = np.full(len(p), np.nan)
-    known = ~np.isnan(p)
-    if known.any():
-        result[known] = multipletests(p[known], method="holm")[1]
+    raised = p[order] * np.arange(len(order), 0, -1)
+    result[order] = np.minimum(1, np.maximum.accumulate(raised))
     return result
 
 
