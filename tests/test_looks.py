@@ -147,7 +147,8 @@ def test_the_table_has_the_verdicts_of_the_last_decision_and_their_looks():
     assert carried["seeds_needed"].tolist() == [pd.NA, 9, pd.NA]
     assert carried["finding"].tolist()[1] == "9 seeds would settle it"
     assert carried["p_corrected"].tolist()[0] == 0.01
-    assert carried["reason"].tolist() == ["decided at look 2", "not decided at the 2.0% of the last look", ""]
+    words = ["decided at look 2", "not decided at the 2.0% of the last look", ""]
+    assert carried["reason"].tolist() == words
     assert carried["fragile"].tolist() == ["", "", "yes"]
     last["undecided"] = [entry | open_one]
     carried = looks.carry(rows.assign(verdict="undecided"), last)
