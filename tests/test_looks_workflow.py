@@ -25,7 +25,7 @@ def primary(study, table):
     p = {p}
     pairs = measured(study, table)
     def forced(row, one):
-        asked = statistics.Estimate(0.2, 0.05, 3, 4, (statistics.Part(0.05**2, 3, 4),))
+        asked = statistics.Estimate(0.25, 0.05, 1, 2, (statistics.Part(0.05**2, 1, 2),))
         return replace(row, p_corrected=p[row.claim]), replace(one, asked=asked, enough=True)
     return [forced(*pair) for pair in pairs]
 """
