@@ -89,8 +89,8 @@ class Candidate:
     """A verdict before its decision.
 
     pair: the claim has a pair of losses of its own. sides: of the test. enough: whether there are
-    enough seeds and datasets for a verdict. without_one: makes the estimates without each of the
-    seeds.
+    enough seeds and datasets for a verdict. datasets: those that it is about; none if they cannot
+    answer. without_one: makes the estimates without each of the seeds.
     """
 
     row: Verdict
@@ -98,6 +98,7 @@ class Candidate:
     pair: bool = False
     sides: int = 1
     enough: bool = True
+    datasets: tuple[str, ...] = ()
     without_one: Callable[[], Iterable[Estimate]] = tuple
 
     @property

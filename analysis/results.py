@@ -38,7 +38,7 @@ NUMBERS = {
     layout.RANKS: ("score", "rank", "low", "high", "first"),
     layout.VERDICTS: (
         *("estimate", "error", "df", "low", "high", "low90", "high90", "smallest", "n", "planned"),
-        *("p", "p_corrected", "seeds_needed", "next_low", "next_high", "next_probability"),
+        *("p", "p_corrected", "seeds_needed", "look", "next_low", "next_high", "next_probability"),
     ),
     layout.RECOMMENDATION: (
         *("score", "rank", "low", "high", "best", "near", "regret", "bound"),

@@ -59,7 +59,7 @@ def draw(results: Results) -> Captioned:
     figure.supxlabel("Rank by mean Dice score (1 is the best)", fontsize=8)
     caption = (
         "Rank of each loss by its mean Dice score over the levels of an experiment, threshold 0.5, "
-        f"fixed learning rate; {style.counted(len(study.seeds), 'seed')}. Lines: 95% "
+        f"fixed learning rate; {style.seeds(study)}. Lines: 95% "
         "intervals of the rank, from draws of all losses' scores: Student's t on the seeds and, "
         "for public images, on their source images. Ties share a rank. This study does not "
         "separate losses with overlapping lines."

@@ -6,7 +6,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,6 +20,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterSciNotation
 
 from losses import LOSSES
+
+if TYPE_CHECKING:
+    from experiments.plan.study import Study
 
 WIDTH, COLUMN = 7.2, 3.5
 """Inches: text width of a page, and width of one of two columns."""
@@ -99,6 +102,12 @@ def counted(number: int, noun: str) -> str:
     ('1 seed', '3 seeds')
     """
     return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def seeds(study: Study) -> str:
+    """Return the number of seeds of a study, or the least and the greatest."""
+    *least, most = study.plan.numbers
+    return "".join(f"{number} to " for number in least) + counted(most, "seed")
 
 
 def wrapped(text: str, characters: int, labels: int) -> str:

@@ -65,6 +65,13 @@ def runs_per_cell(table: pd.DataFrame, scope: Scope) -> np.ndarray:
     return np.array([[each.get(loss, 0) for each in seeds] for loss in scope.study.losses])
 
 
+def seeds_per_cell(scope: Scope) -> np.ndarray:
+    """Return the number of planned seeds, (losses, levels)."""
+    study, dataset, setting = scope.study, scope.dataset, scope.setting
+    cells = [study.runs_at(dataset, level, setting, study.losses) for level in scope.levels]
+    return np.array([[len(study.plan.seeds(*where)) for where in runs] for runs in cells]).T
+
+
 def positions(scope: Scope, shift: float) -> np.ndarray:
     """Return the positions of the levels on the axis, moved by `shift`, from -1/2 to 1/2."""
     if scope.experiment.axis is None:
@@ -87,7 +94,7 @@ def panel(
         points = points.reindex([level.label for level in scope.levels])
         line = line if scope.experiment.axis else style.points(line)
         style.intervals(axis, x, points, {**line, "label": style.name(loss)}, bounds=bounds)
-        for position in x[runs[i] < len(scope.study.seeds)]:
+        for position in x[runs[i] < seeds_per_cell(scope)[i]]:
             bottom = axis.get_xaxis_transform()
             axis.plot(position, 0.02, "x", color=line["color"], transform=bottom)
 
@@ -136,7 +143,7 @@ def expected(axis: Axes, scope: Scope) -> None:
 def caption(results: Results, scope: Scope, runs: int) -> str:
     """Return the caption: the scores, the intervals, and the runs that they are computed from."""
     study = scope.study
-    planned = len(scope.levels) * len(study.losses) * len(study.seeds)
+    planned = seeds_per_cell(scope).sum()
     images = [
         metrics.select(results.scored, **scope.where(v))["image"].nunique() for v in scope.levels
     ]
@@ -144,7 +151,7 @@ def caption(results: Results, scope: Scope, runs: int) -> str:
         f"{style.title(scope.experiment.name).capitalize()} on {scope.words}: mean of the score "
         f"over test images and seeds, at threshold 0.5 and (middle) at the threshold tuned on "
         f"validation images. {style.INTERVAL}. {runs} of {planned} runs "
-        f"({style.counted(len(study.seeds), 'seed')}, "
+        f"({style.seeds(study)}, "
         f"{style.counted(min(images), 'test image')} each)."
     )
     dataset = study.datasets[scope.dataset]

@@ -264,16 +264,19 @@ def classes(study: Study, table: pd.DataFrame) -> pd.DataFrame:
     """Return the scores of each class against the rest, for datasets with several classes."""
     several = [d.name for d in study.datasets.values() if len(d.class_names) > 1]
     fixed = tuning.fixed(study, table)
+    planned = fixed.groupby(row_columns(table))["seed"].nunique()
     scored = metrics.scores(fixed[fixed["dataset"].isin(several)], by_class=True)
     keys = ["dataset", "stress", *axes_of(table), "class", "loss", "threshold"]
     rows = []
     for key, group in scored.groupby(keys, sort=False):
         sums = group.groupby("seed")[PIXELS].sum()
+        row = dict(zip(keys, key, strict=True))
+        cell = tuple(row[name] for name in row_columns(table))
         rows.append(
-            dict(zip(keys, key, strict=True))
+            row
             | {
                 "share of pixels": metrics.share(sums["tp"] + sums["fn"], sums.sum(axis=1)).mean(),
-                "runs": f"{len(sums)} of {len(study.seeds)}",
+                "runs": f"{len(sums)} of {planned[cell]}",
                 "never predicted": int((sums["tp"] + sums["fp"] == 0).sum()),
                 "DSC of all pixels": metrics.dice(sums).mean(),
             }
@@ -296,7 +299,7 @@ def runs(study: Study, table: pd.DataFrame, records: list[dict[str, Any]]) -> pd
     for key, counts in status.iterrows():
         ok = int(counts.get("ok", 0))
         row = dict(zip(keys, key, strict=True)) | {
-            "ok": f"{ok} of {len(study.seeds)}",
+            "ok": f"{ok} of {counts.sum()}",
             "diverged": int(counts.get("diverged", 0)),
             "failed": int(counts.get("failed", 0)),
         }
@@ -363,7 +366,7 @@ def flips(study: Study, table: pd.DataFrame) -> pd.DataFrame:
                 "measured": shares.mean(),
                 "smallest run": shares.min(),
                 "largest run": shares.max(),
-                "runs": f"{len(shares)} of {len(study.seeds)}",
+                "runs": f"{len(shares)} of {group['seed'].nunique()}",
             }
         )
     return with_names(with_setting(pd.DataFrame(rows), axes_of(table)))
