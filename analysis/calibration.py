@@ -173,7 +173,7 @@ def summary(table: pd.DataFrame) -> str:
     """Return a population's worst rates in words."""
     worst = metrics.select(table, claim=FAMILY)
     worst = worst[worst["effect"].isin(["below", "smallest"])]
-    own = table[table["claim"] != FAMILY]
+    own = table[(table["claim"] != FAMILY) & (table["looks"] == "")]
     return (
         f"{table['dataset'].iloc[0]}, threshold {table['threshold'].iloc[0]}: false verdicts in "
         f"{worst['false_rate'].min():.1%} to {worst['false_rate'].max():.1%} of the families at "
