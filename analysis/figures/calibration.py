@@ -17,10 +17,13 @@ DASHES = {"0.5": "-", "tuned": "--"}
 """Line of a threshold."""
 FALSE, COVERED, POWER = (2, 5), (93, 96), 90
 """Goals in percent: false verdicts of a family, coverage of the 95% interval, power."""
-SIDES = {"below": "supported, falsely", "smallest": "contradicted, falsely"}
+SIDES = {"below": "supported", "smallest": "contradicted"}
 """Planted effect -> the verdict that is false there."""
-CODES = style.lines(SIDES)
-TITLES = "At the smallest differences", "Intervals", "At a distance from the smallest difference"
+SHADES = ("0.65", "0.4", "0.0")
+"""Greys of the planted effects, from small to large."""
+NORMAL = {"color": "0.75"}
+"""Line of populations of normal seeds."""
+TITLES = "False verdicts", "Coverage", "Power"
 
 Lines = list[tuple[str, dict[str, str]]]
 """Labels with their line styles."""
@@ -29,36 +32,44 @@ Lines = list[tuple[str, dict[str, str]]]
 def draw(table: pd.DataFrame) -> Figure:
     """Draw a row of panels per population; table: as calibration.csv.
 
-    A large dot is a study with looks, at the mean number of seeds that a claim got.
+    A large dot is a study with looks, at the mean number of seeds that a claim got. Effects are
+    distances from the smallest differences that matter.
     """
     datasets = table["dataset"].unique()
-    figure, axes = style.subplots(len(datasets), 3, (style.WIDTH, 2.3 * len(datasets) + 0.6))
+    figure, axes = style.subplots(len(datasets), 3, (style.WIDTH, 2.3 * len(datasets) + 0.9))
     claims = list(style.lines(filter(None, table["claim"].unique())).items())
     effects = [e for e in table["effect"].unique() if e.startswith("+")]
-    steps = list(style.lines(effects).items())
+    steps = [(effect, {"color": grey}) for effect, grey in zip(effects, SHADES, strict=True)]
     for row, dataset in zip(axes, datasets, strict=True):
         own = metrics.select(table, dataset=dataset)
         families, single = own[own["claim"] == ""], own[own["claim"] != ""]
-        for side, line in CODES.items():
+        for side, line in _sides():
             _curves(row[0], metrics.select(families, effect=side), "false_rate", line)
+        _curves(row[0], metrics.select(families, effect="smallest"), "normal_false", NORMAL)
         for claim, line in claims:
             rows = metrics.select(single, claim=claim, effect="smallest")
             _curves(row[1], rows, "covered_95", line)
+        _curves(row[1], metrics.select(families, effect="smallest"), "normal_covered", NORMAL)
         for effect, line in steps:
             _curves(row[2], metrics.select(families, effect=effect), "power", line)
         row[0].axhspan(*FALSE, color="0.92", zorder=0)
         row[1].axhspan(*COVERED, color="0.92", zorder=0)
         row[2].axhline(POWER, **style.GREY)
-        row[0].set_ylabel(f"{dataset}\nFamilies with a false verdict (%)")
-        row[1].set_ylabel("95% intervals with the truth (%)")
+        row[0].set_ylabel(f"{dataset}\nFamilies with one (%)")
+        row[1].set_ylabel("95% intervals (%)")
         row[2].set_ylabel("Right verdicts (%)")
         row[0].set_ylim(0, max(10, row[0].get_ylim()[1]))
-        row[2].set_ylim(0, 102)
+        row[2].set_ylim(0, 104)
         _ticks(row, own)
     for axis, title in zip(axes[0], TITLES, strict=True):
         axis.set_title(title)
     style.legend(figure, handles=[*_handles(claims, steps)], columns=5)
     return figure
+
+
+def _sides() -> Lines:
+    """Return the planted effects of false verdicts with their line styles."""
+    return [(side, {"color": style.VERDICT_COLOURS[false]}) for side, false in SIDES.items()]
 
 
 def _curves(axis: Axes, rows: pd.DataFrame, column: str, line: Mapping[str, str]) -> None:
@@ -84,10 +95,12 @@ def _ticks(axes: Iterable[Axes], table: pd.DataFrame) -> None:
 
 def _handles(*groups: Lines) -> Iterator[Line2D]:
     """Yield the entries of the legend."""
-    for side, line in CODES.items():
-        yield Line2D([], [], label=SIDES[side], **line)
+    for side, line in _sides():
+        yield Line2D([], [], label=f"falsely {SIDES[side]}", **line)
     for label, line in itertools.chain(*groups):
-        yield Line2D([], [], label=style.title(label), **line)
+        effect = "effect " * label.startswith("+")
+        yield Line2D([], [], label=effect + style.title(label), **line)
+    yield Line2D([], [], label="as many normal seeds", **NORMAL)
     for threshold, dash in DASHES.items():
         yield Line2D([], [], color="0.3", linestyle=dash, label=f"threshold {threshold}")
-    yield Line2D([], [], color="0.3", linestyle="", marker="o", markersize=7, label="looks")
+    yield Line2D([], [], color="0.3", linestyle="", marker="o", markersize=7, label="with looks")

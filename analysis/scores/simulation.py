@@ -10,12 +10,12 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
-from experiments.plan.looks import shares
 from jaxtyping import Bool, Float, Int
 from scipy import special
 
 from analysis.looks import CHANCE, MATTERS
 from analysis.scores.statistics import LEVEL, NO_SPREAD
+from experiments.plan.looks import shares
 
 KERNEL = 0.3
 """Width of the kernel that smooths a population's seeds, in their standard deviations."""
@@ -58,10 +58,25 @@ class Stratum:
         count = self.seeds.shape[1]
         drawn = self.deviations.T[rng.integers(count, size=(families, n))]
         if kernel:
-            left, spread, _ = np.linalg.svd(self.deviations, full_matrices=False)
-            root = left * (kernel * spread / np.sqrt(count))  # of the covariance
-            drawn += rng.normal(size=(families, n, len(spread))) @ root.T
+            drawn += kernel * self._normal(rng, (families, n))
         return np.swapaxes(drawn, 1, 2) * np.sqrt(count / ((count - 1) * (1 + kernel**2)))
+
+    def _normal(
+        self, rng: np.random.Generator, shape: tuple[int, ...]
+    ) -> Float[np.ndarray, "*shape claims"]:
+        """Return normal deviates with the covariance of the deviations."""
+        left, spread, _ = np.linalg.svd(self.deviations, full_matrices=False)
+        root = left * (spread / np.sqrt(self.seeds.shape[1]))
+        return rng.normal(size=(*shape, len(spread))) @ root.T
+
+    def normal(self, rng: np.random.Generator) -> Stratum:
+        """Return a dataset with as many seeds, drawn from a normal distribution.
+
+        Its means, covariance and images are those of this one.
+        """
+        count = self.seeds.shape[1]
+        drawn = self._normal(rng, (count,)).T * np.sqrt(count / (count - 1))
+        return replace(self, seeds=self.seeds.mean(1, keepdims=True) + drawn)
 
     def draw_images(
         self, rng: np.random.Generator, families: int
