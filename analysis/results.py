@@ -82,9 +82,9 @@ class Results:
 
     @cached_property
     def image_sources(self) -> pd.DataFrame:
-        """Source of each test image that is not generated: dataset, stress, image, source.
+        """Image and group (patient, video, volume) that each test image was cut from.
 
-        Images of one source (patient, video, volume or image) are not independent.
+        Columns: dataset, stress, image, source, group. Generated images are not listed.
         """
         return read_csv(self.path(layout.IMAGE_SOURCES), lambda column: False)
 

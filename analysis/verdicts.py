@@ -4,100 +4,33 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, fields, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
-from analysis import claims
+from analysis import claims, findings
 from analysis.claims import Claim
+from analysis.effects import Case, Effect, Tables, measure
+from analysis.families import PRIMARY, SECONDARY, Candidate, Verdict, settle
 from analysis.scores import metrics, statistics, tuning
-from analysis.scores.statistics import Estimate
+from analysis.scores.statistics import LEAST, Estimate
 from experiments.files import write_whole
 from experiments.layout import VERDICTS
-from experiments.plan.labels import label_of
 
 if TYPE_CHECKING:
     from analysis.results import Results
-    from experiments.plan.study import Level, Setting, Study
+    from experiments.plan.study import Study
 
 log = logging.getLogger("dicebench")
 
 THRESHOLDS = ("0.5", "tuned")
-POOLED = "all datasets"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A claim compared with one dataset (or all real ones) at one level, for one loss.
-
-    against: the reference loss, empty if the claim has none. threshold: of the loss; the reference
-    loss has the same one unless the claim is `against_tuned`. rate: the learning rate, `fixed` for
-    all losses or `tuned` for each. setting: label of the training setting. n of planned: pairs of
-    runs, by seed; of pooled datasets, datasets. p: of the estimate being the smallest difference
-    that matters. p_corrected: by Holm, over the claims and datasets of the same level, loss,
-    reference, threshold, rate and setting.
-    """
-
-    claim: str
-    level: str
-    dataset: str
-    stress: str
-    loss: str
-    against: str
-    threshold: str
-    rate: str
-    setting: str
-    estimate: float
-    low: float
-    high: float
-    unit: str
-    smallest: float
-    n: int
-    planned: int
-    p: float
-    p_corrected: float
-    verdict: str
-    finding: str
-    reason: str
-
-    @property
-    def family(self) -> tuple[str, ...]:
-        """The comparisons that the p value is corrected for."""
-        return (self.level, self.loss, self.against, self.threshold, self.rate, self.setting)
-
-
+POOLED = "these datasets"
+"""The mean of the study's real datasets that can answer, in place of a dataset."""
 KEY = ["claim", "level", "dataset", "loss", "against", "threshold", "rate", "setting"]
 """Columns that identify a verdict."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """A claim for a loss and a reference at one threshold, learning rate and training setting."""
-
-    name: str
-    claim: Claim
-    loss: str
-    against: str
-    threshold: str
-    rate: str
-    setting: Setting
-
-    @property
-    def columns(self) -> dict[str, Any]:
-        """The columns of a verdict that all datasets share."""
-        return {
-            "claim": self.name,
-            "loss": self.loss,
-            "against": self.against,
-            "threshold": self.threshold,
-            "rate": self.rate,
-            "setting": self.setting.label,
-            "unit": self.claim.unit,
-            "smallest": self.claim.smallest,
-        }
 
 
 def run(results: Results) -> None:
@@ -121,11 +54,12 @@ def verdicts(
 
     table: ``runs.csv``. measured: ``mechanism.csv``. image_sources: ``image_sources.csv``.
     """
-    rows = list(of_mechanism(measured, study.references))
+    candidates = list(of_mechanism(measured, study.references))
     for rate, at_rate in tuning.rates(study, table).items():
-        rows += of_runs(study, at_rate, rate, image_sources)
+        candidates += of_runs(Tables(study, at_rate, image_sources), rate)
     columns = [field.name for field in fields(Verdict)]
-    return pd.DataFrame([asdict(row) for row in settle(rows)], columns=columns)
+    rows = pd.DataFrame([asdict(row) for row in settle(candidates)], columns=columns)
+    return rows.astype({"seeds_needed": "Int64"})
 
 
 def headline(table: pd.DataFrame) -> pd.DataFrame:
@@ -141,90 +75,115 @@ def headline(table: pd.DataFrame) -> pd.DataFrame:
 # Trained models
 
 
-def of_runs(
-    study: Study, table: pd.DataFrame, rate: str, image_sources: pd.DataFrame
-) -> Iterator[Verdict]:
+def of_runs(tables: Tables, rate: str) -> Iterator[Candidate]:
     """Yield the verdicts from trained models, at one of the learning rates."""
-    scored = metrics.scores(table)
-    sources = metrics.sources(study, scored, image_sources)
-    for case in _cases(study, rate):
-        yield from _of_case(study, scored, case, sources)
+    for case in _cases(tables.study, rate):
+        yield from _of_case(tables, case)
 
 
 def _cases(study: Study, rate: str) -> Iterator[Case]:
     for name, claim in claims.load().items():
-        if claim.experiment not in study.experiments:
+        experiment = claim.experiment_in(study.experiments)
+        if experiment is None:
             continue
-        parts = study.references, study.settings_of(claim.experiment), study.losses, THRESHOLDS
-        for against, setting, loss, threshold in itertools.product(*parts):
-            if loss != against:
-                yield Case(name, claim, loss, against, threshold, rate, setting)
+        claim = replace(claim, experiment=experiment)
+        settings = study.settings_of(experiment)
+        headline = claim.about, study.references[0], "0.5"
+        for setting, compared in itertools.product(settings, _comparisons(study, claim)):
+            case = Case(name, claim, *compared, rate, setting)
+            first = compared == headline and rate == "fixed" and setting is settings[0]
+            yield replace(case, primary=claim.primary and first)
 
 
-def _of_case(
-    study: Study,
-    scored: pd.DataFrame,
-    case: Case,
-    sources: Mapping[tuple[str, str], list[str]],
-) -> Iterator[Verdict]:
-    """Yield a verdict per dataset and, for several real datasets, one for all of them."""
-    real, answering = [], 0
-    for dataset in study.datasets.values():
-        pairs, stress = terms(study, scored, case, dataset.name)
-        levels = case.claim.weights(study.experiments[case.claim.experiment].levels[dataset.name])
-        own = [sources.get((dataset.name, level.stress.name)) for _, level in levels]
-        estimated = statistics.estimate(pairs, own)
+def _comparisons(study: Study, claim: Claim) -> Iterator[tuple[str, str, str]]:
+    """Yield loss, reference ("" for none) and threshold of each comparison of a claim."""
+    if claim.against is not None:
+        if {claim.about, claim.against} - {""} <= set(study.losses):
+            yield claim.about, claim.against, claim.threshold
+        return
+    for against, loss, threshold in itertools.product(study.references, study.losses, THRESHOLDS):
+        if loss != against:
+            yield loss, against, threshold
+
+
+def _of_case(tables: Tables, case: Case) -> Iterator[Candidate]:
+    """Yield a verdict per dataset and, for several real datasets, one for the mean of them."""
+    seeds = len(tables.study.seeds)
+    single = sum(not dataset.controlled for dataset in tables.study.datasets.values()) == 1
+    real = []
+    for dataset in tables.study.datasets.values():
+        effect = measure(tables, case, dataset.name)
+        if case.claim.source and not effect.terms:
+            continue  # a finding is compared where there are levels that answer
         if not dataset.controlled:
-            real.append(estimated)
-            answering += bool(pairs)
-        yield make(
-            estimated,
-            planned=len(study.seeds) if pairs else 0,
-            **case.columns,
-            level="controlled" if dataset.controlled else "field",
-            dataset=dataset.name,
-            stress=stress,
-        )
+            real.append(effect)
+        yield _of_dataset(case, effect, seeds, alone=dataset.controlled or single)
     if len(real) > 1:
-        yield make(
-            statistics.pool(real),
-            planned=answering,
-            **case.columns,
-            level="field",
-            dataset=POOLED,
-            stress=f"{len(real)} datasets",
-        )
+        yield _of_pool(case, real, seeds)
 
 
-def terms(
-    study: Study, scored: pd.DataFrame, case: Case, dataset: str
-) -> tuple[list[tuple[float, statistics.Sample]], str]:
-    """Return the terms of a claim's estimate on a dataset, and the stresses that they compare.
+def _of_dataset(case: Case, effect: Effect, seeds: int, *, alone: bool) -> Candidate:
+    """Return the verdict on one dataset; alone: it is not in the mean of several."""
+    planned = 0 if effect.cannot else seeds
+    made = make(
+        effect.estimated,
+        planned=planned,
+        **case.columns,
+        level="controlled" if effect.controlled else "field",
+        dataset=effect.dataset,
+        stress=effect.levels,
+        family=PRIMARY if case.primary and alone else SECONDARY,
+        floor="; ".join(effect.floors),
+        reason="; ".join(findings.of_dataset(effect, planned)),
+        sides=2 if effect.early else 1,
+    )
+    return replace(made, enough=_enough(effect, seeds), without_one=effect.without_one)
 
-    A term is (weight, {seed: paired differences per image}).
+
+def _of_pool(case: Case, effects: Sequence[Effect], seeds: int) -> Candidate:
+    """Return the verdict on the mean of the real datasets that can answer."""
+    answering = [effect for effect in effects if not effect.cannot]
+    enough = [effect for effect in answering if _enough(effect, seeds)]
+    estimated = [effect.estimated for effect in enough]
+    following = statistics.next_dataset([e.value for e in estimated], case.claim.smallest)
+    made = make(
+        statistics.pool(estimated),
+        planned=len(answering),
+        **case.columns,
+        **{f"next_{name}": _round(value) for name, value in following._asdict().items()},
+        level="field",
+        dataset=POOLED,
+        stress=f"mean over {len(estimated)} datasets",
+        family=PRIMARY if case.primary else SECONDARY,
+        floor="; ".join(f"{e.dataset}: {level}" for e in answering for level in e.floors),
+        reason="; ".join(findings.of_pool(effects, enough)),
+    )
+    complete = len(enough) == len(answering) > 1
+    return replace(made, enough=complete, without_one=partial(_pools_without_one, enough))
+
+
+def _enough(effect: Effect, seeds: int) -> bool:
+    """Return whether an effect has the seeds for a verdict: three, or two if no more are planned.
+
+    With few seeds a run that failed by chance cannot be seen as such. Two are for tiny studies:
+    t is exact for normal values then too, but needs 6.3 standard errors.
     """
-    claim = case.claim
-    weighted = claim.weights(study.experiments[claim.experiment].levels[dataset])
-    against = "tuned" if claim.against_tuned else case.threshold
-    pairs = []
-    for weight, level in weighted:
-        where = study.where(dataset, level, case.setting)
-        ours = where | {"loss": case.loss, "threshold": case.threshold}
-        theirs = where | {"loss": case.against, "threshold": against}
-        pairs.append((claim.sign * weight, metrics.paired(scored, claim.metric, ours, theirs)))
-    return pairs, " vs ".join(_words(level) for _, level in weighted)
+    estimated = effect.estimated
+    return estimated.n >= min(LEAST, seeds) and estimated.n > 1 and estimated.error >= 0
 
 
-def _words(level: Level) -> str:
-    """Return the stress of a level and the training fields that it sets."""
-    fields_set = (f"{field} {label_of(value)}" for field, value in level.training.items())
-    return ", ".join([level.stress.name, *fields_set])
+def _pools_without_one(effects: Sequence[Effect]) -> Iterator[Estimate]:
+    """Yield the mean of datasets without each seed of each dataset."""
+    whole = [effect.estimated for effect in effects]
+    for i, effect in enumerate(effects):
+        for fewer in effect.without_one():
+            yield statistics.pool([*whole[:i], fewer, *whole[i + 1 :]])
 
 
 # Constructed predictions
 
 
-def of_mechanism(measured: pd.DataFrame, references: Sequence[str]) -> Iterator[Verdict]:
+def of_mechanism(measured: pd.DataFrame, references: Sequence[str]) -> Iterator[Candidate]:
     """Yield the verdicts that are computed without training: exact, without an interval.
 
     A claim without a comparison leaves out the references, except for the loss that it is about.
@@ -250,6 +209,7 @@ def of_mechanism(measured: pd.DataFrame, references: Sequence[str]) -> Iterator[
                     threshold="",
                     rate="",
                     setting="",
+                    family="",
                     unit=mechanism.unit,
                     smallest=mechanism.smallest,
                 )
@@ -282,62 +242,23 @@ def effects(
 # From estimates to verdicts
 
 
-def make(estimated: Estimate, *, planned: int, **columns: Any) -> Verdict:
-    """Return a verdict before the correction for the number of comparisons.
+def make(estimated: Estimate, *, planned: int, sides: int = 1, **columns: Any) -> Candidate:
+    """Return a verdict before its decision.
 
-    columns: the other columns of the verdict that are known before.
+    sides: of the test. columns: the other columns of the verdict that are known before.
     """
-    return Verdict(
+    smallest = columns["smallest"]
+    numbers = ("error", "df", "low", "high", "low90", "high90")
+    row = Verdict(
         **columns,
         estimate=_round(estimated.value),
-        low=_round(estimated.low),
-        high=_round(estimated.high),
+        **{name: _round(getattr(estimated, name)) for name in numbers},
         n=estimated.n,
         planned=planned,
-        p=estimated.p(columns["smallest"]),
-        p_corrected=float("nan"),
-        verdict="undecided",
-        finding="",
-        reason=_reason(estimated, planned, pooled=columns["dataset"] == POOLED),
+        p=estimated.p(smallest, sides) if columns["family"] else float("nan"),
     )
-
-
-def _reason(estimated: Estimate, planned: int, *, pooled: bool) -> str:
-    """Return the reason why an estimate has no interval or lacks runs; empty if it has both."""
-    if planned == 0:
-        return "the experiment has no levels that answer the claim"
-    if estimated.n < planned:
-        missing = (
-            "datasets have no value with an interval"
-            if pooled
-            else "pairs of runs are missing or have no value"
-        )
-        return f"{planned - estimated.n} of {planned} {missing}"
-    if estimated.n == 1 and estimated.error != 0:
-        return "one seed does not show how seeds differ"
-    if np.isnan(estimated.low):
-        return "every difference is the same: the spread of seeds and images is not known"
-    return ""
+    return Candidate(row, estimated, smallest, sides)
 
 
 def _round(value: float) -> float:
     return round(value, 6) + 0.0  # no minus zero
-
-
-def settle(rows: Iterable[Verdict]) -> list[Verdict]:
-    """Return the verdicts, corrected for the number of comparisons and decided."""
-    rows = list(rows)
-    families: dict[tuple[str, ...], list[int]] = {}
-    for i, row in enumerate(rows):
-        families.setdefault(row.family, []).append(i)
-    corrected = {}
-    for family in families.values():
-        p = statistics.correct([rows[i].p for i in family])
-        corrected |= dict(zip(family, p, strict=True))
-    return [_decide(row, corrected[i]) for i, row in enumerate(rows)]
-
-
-def _decide(row: Verdict, p: float) -> Verdict:
-    estimated = Estimate(row.estimate, 0.0, 0.0, row.n)
-    verdict = statistics.decide(estimated, row.smallest, p)
-    return replace(row, p_corrected=p, verdict=verdict)

@@ -49,5 +49,7 @@ LOSSES: dict[str, Entry] = {
     "unified_focal": Entry("losses.hybrid:UnifiedFocalLoss", "Unified focal"),
     "ce_to_dice": Entry("losses.hybrid:ScheduledLoss", "CE to Dice"),
     "dice_boundary": Entry("losses.hybrid:DiceBoundaryLoss", "Dice + boundary"),
+    "ce_l1": Entry("losses.size:CrossEntropyL1Loss", "CE + L1 size"),
+    "ce_kl": Entry("losses.size:CrossEntropyKLLoss", "CE + KL size"),
 }
 """Name in a configuration -> import path and label."""

@@ -101,3 +101,21 @@ def test_invalid_axes_are_refused(tiny, change, words):
         Study({**tiny, **change})
     for word in words:
         assert word in str(error.value)
+
+
+def test_each_dataset_can_hold_its_own_knobs_and_fields(tiny):
+    tiny["datasets"] = {"controlled": {}, "more": {"source": "controlled"}}
+    hold = {"controlled": {"size": "small"}, "more": {"batch_size": 1}}
+    tiny["experiments"] = {"noise": {"knob": "flips", "values": [0, 0.1], "hold": hold}}
+    levels = Study(tiny).experiments["noise"].levels
+    assert [level.stress.name for level in levels["controlled"]] == [
+        "size-small",
+        "flips-0.1_size-small",
+    ]
+    assert [level.training for level in levels["more"]] == [{"batch_size": 1}] * 2
+    del hold["more"]
+    with pytest.raises(ConfigError, match=r"noise\.hold: 'more' is missing"):
+        Study(tiny)
+    tiny["experiments"]["noise"]["hold"] = {"flipz": 3}
+    with pytest.raises(ConfigError, match="unknown setting 'flipz'"):
+        Study(tiny)

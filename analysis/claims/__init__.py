@@ -1,6 +1,7 @@
 """The claims, one file each: the docstring is the claim, CLAIM tells how it is measured.
 
-A file of this package is a claim: to add one, add a file with a docstring and a CLAIM. Levels,
+A file of this package is a claim: to add one, add a file with a docstring and a CLAIM. A published
+finding is a claim with a `source`: it finds its levels by their knobs, in any experiment. Levels,
 signs and smallest differences were fixed before the reference study was run; BUDGET and LOOKS are
 its training steps and its numbers of seeds.
 """
@@ -9,14 +10,14 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 if TYPE_CHECKING:
-    from experiments.plan.study import Level
+    from experiments.plan.study import Experiment, Level
 
 BUDGET = 480
 """Training steps of the reference study."""
@@ -71,13 +72,18 @@ class Claim:
     On trained models the estimate is sign * sum over levels of weight * mean(metric of the loss -
     metric of a reference loss of the study). The claim is that the estimate is at least `smallest`.
 
-    weights: function of the levels that returns [(weight, level)], empty if the levels cannot
-    answer. also: second metric in the experiment's figure. against_tuned: the reference loss is
-    always at its tuned threshold. about: the loss that the claim is about. primary: the claim
-    belongs to the primary families: verdicts on the loss that it is about, at threshold 0.5 and
-    the fixed learning rate, on generated images and pooled over real datasets. figure: figure
-    module that is shown instead of the experiment's figures. order: place among the claims.
-    words: the file's docstring.
+    experiment: name of the experiment; None: the first one with levels that answer. weights:
+    function of the levels that returns [(weight, level)], empty if the levels cannot answer. also:
+    second metric in the experiment's figure. against_tuned: the reference loss is always at its
+    tuned threshold. about: the loss that the claim is about. against: the one loss that it is
+    compared with, at `threshold` only; empty: none, the metric is that of the loss alone; None:
+    every loss of the study is compared with each of its references, at 0.5 and tuned. equivalent:
+    the claim is that the estimate is within -smallest and +smallest. source: the publication of a
+    finding; published: its figures. primary: the claim belongs to the primary families: verdicts
+    on the loss that it is about, at threshold 0.5 and the fixed learning rate, on generated images
+    and pooled over real datasets. figure: figure module that is shown instead of the experiment's
+    figures. order: place among the claims. needs: the content that a test image has to have for a
+    value of the metric. words: the file's docstring.
     """
 
     title: str
@@ -92,10 +98,33 @@ class Claim:
     sign: int = 1
     against_tuned: bool = False
     about: str = "dice"
+    against: str | None = None
+    threshold: str = "0.5"
+    equivalent: bool = False
+    source: str = ""
+    published: str = ""
     primary: bool = False
     figure: str | None = None
     mechanism: Mechanism | None = None
+    needs: str = "foreground"
     words: str = ""
+
+    @property
+    def brief(self) -> bool:
+        """Whether the claim is a row of the table of published findings, without a page."""
+        return bool(self.source) and self.mechanism is None
+
+    def experiment_in(self, experiments: Mapping[str, Experiment]) -> str | None:
+        """Return the experiment that answers the claim, None if there is none."""
+        if self.weights is None:
+            return None
+        names = [self.experiment] if self.experiment else experiments
+        if not self.source:  # without levels that answer, the article's claims say so
+            return next((name for name in names if name in experiments), None)
+        for name in names:
+            if name in experiments and any(map(self.weights, experiments[name].levels.values())):
+                return name
+        return None
 
 
 def load() -> dict[str, Claim]:
@@ -133,3 +162,36 @@ def evenly(levels: Sequence[Level]) -> list[tuple[float, Level]]:
     [(0.5, 'a'), (0.5, 'b')]
     """
     return [(1 / len(levels), level) for level in levels]
+
+
+def clean(levels: Sequence[Level]) -> list[tuple[float, Level]]:
+    """Return the level of the dataset as it is, with the study's training settings."""
+    return [(1, level) for level in levels if not level.stress and not level.training][:1]
+
+
+def most(levels: Sequence[Level], knob: str) -> list[tuple[float, Level]]:
+    """Return the level with the greatest value of a knob, empty if none sets it."""
+    having = [level for level in levels if level.stress.get(knob)]
+    return [(1, max(having, key=lambda level: level.stress[knob]))] if having else []
+
+
+def shares(levels: Sequence[Level]) -> list[Level]:
+    """Return the levels with a foreground fraction, the least first; empty if all have the same."""
+    found = [level for level in levels if level.stress.share is not None]
+    found.sort(key=lambda level: level.stress.share)
+    return found if found and found[0].stress.share < found[-1].stress.share else []
+
+
+def rarest(levels: Sequence[Level]) -> list[tuple[float, Level]]:
+    """Return the level with the least foreground fraction of several."""
+    return [(1, level) for level in shares(levels)[:1]]
+
+
+def mixed(levels: Sequence[Level]) -> list[tuple[float, Level]]:
+    """Return the levels with large objects among small ones, evenly weighted."""
+    return evenly([level for level in levels if level.stress.get("size") == "mixed"])
+
+
+def jittered(levels: Sequence[Level]) -> list[tuple[float, Level]]:
+    """Return the level whose labels' boundaries are jittered most."""
+    return most(levels, "jitter")

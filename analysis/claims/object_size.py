@@ -5,22 +5,7 @@ and of small objects, minus the same gap under cross-entropy. In the gradient: t
 a pixel of a small object gets less than a pixel of the large object next to it.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-from analysis.claims import Claim, Mechanism, Panel
-
-if TYPE_CHECKING:
-    from experiments.plan.study import Level
-
-
-def weights(levels: Sequence[Level]) -> list[tuple[float, Level]]:
-    """Return the levels with objects of both sizes, evenly weighted."""
-    mixed = [level for level in levels if level.stress.get("size") == "mixed"]
-    return [(1 / len(mixed), level) for level in mixed]
-
+from analysis.claims import Claim, Mechanism, Panel, mixed
 
 MECHANISM = Mechanism(
     quantity="small_over_large",
@@ -57,7 +42,8 @@ CLAIM = Claim(
     smallest=0.05,
     says="Recall gap between large and small objects in the same image, {loss} minus {against} "
     "(positive: {loss} favours the large ones more)",
-    weights=weights,
+    weights=mixed,
+    needs="objects of both sizes",
     primary=True,
     mechanism=MECHANISM,
 )

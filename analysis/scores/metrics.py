@@ -81,6 +81,17 @@ def area_ratio(table: pd.DataFrame) -> pd.Series:
     return share(table["tp"] + table["fp"], table["tp"] + table["fn"])
 
 
+def size_error(table: pd.DataFrame) -> pd.Series:
+    """(P - T) / (P + T) for P predicted, T true foreground pixels: -1 for none predicted.
+
+    NaN if both are 0.
+
+    >>> size_error(pd.DataFrame({"tp": [4, 0], "fp": [4, 0], "fn": [0, 9]})).round(3).tolist()
+    [0.333, -1.0]
+    """
+    return share(table["fp"] - table["fn"], 2 * table["tp"] + table["fp"] + table["fn"])
+
+
 def surface_dice(table: pd.DataFrame) -> pd.Series:
     """Share of both surfaces within 1 px of the other one (normalised surface Dice)."""
     near = table["surface_true_near"] + table["surface_predicted_near"]
@@ -117,7 +128,8 @@ class Metric:
 
     label: axis label. function: the score of each row of a table. bounds: range of the score.
     column: heading in the tables of scores; None: not shown. by_class: shown in the tables of
-    classes too. ratio: a ratio of two positive quantities, best at 1.
+    classes too. ratio: a ratio of two positive quantities, best at 1. worst: score of a run that
+    diverged; None: it has no score.
     """
 
     label: str
@@ -126,6 +138,7 @@ class Metric:
     column: str | None = None
     by_class: bool = False
     ratio: bool = False
+    worst: float | None = 0.0
 
 
 UNBOUNDED = (0.0, float("inf"))
@@ -143,7 +156,7 @@ METRICS = {
     "boundary_iou": Metric(
         "Boundary IoU at 2 px", boundary_iou, column="boundary IoU", by_class=True
     ),
-    "hd95": Metric("HD95 (px)", hd95, UNBOUNDED, column="HD95, px", by_class=True),
+    "hd95": Metric("HD95 (px)", hd95, UNBOUNDED, column="HD95, px", by_class=True, worst=None),
     "recall_small": Metric(
         "Recall of small objects\n(< 32 px)",
         lambda t: recall(t, "small"),
@@ -158,24 +171,40 @@ METRICS = {
         "Recall gap,\nlarge − small objects",
         lambda t: recall(t, "large") - recall(t, "small"),
         (-1.0, 1.0),
+        worst=None,
     ),
     "object_precision": Metric("Precision of objects", object_precision, column="object precision"),
     "area_ratio": Metric(
-        "Predicted / true area", area_ratio, UNBOUNDED, column="area ratio", ratio=True
+        "Predicted / true area", area_ratio, UNBOUNDED, column="area ratio", ratio=True, worst=None
     ),
-    "brier": Metric("Brier score", brier, column="Brier"),
+    "dice_with_empty": Metric(
+        "Dice score,\n1 if both masks are empty", lambda t: dice(t).fillna(1)
+    ),
+    "false_objects": Metric(
+        "False objects of an image",
+        lambda t: t["false_objects"].astype(float),
+        UNBOUNDED,
+        worst=None,
+    ),
+    "size_error": Metric("Error of the predicted size", size_error, (-1.0, 1.0), worst=None),
+    "size_departure": Metric(
+        "Departure from the true size", lambda t: size_error(t).abs(), worst=None
+    ),
+    "brier": Metric("Brier score", brier, column="Brier", worst=None),
 }
 """Name -> metric; the order of the tables' columns."""
 
 
 def scores(table: pd.DataFrame, *, by_class: bool = False) -> pd.DataFrame:
-    """Return the rows of successful runs with a column ``score_NAME`` for each metric.
+    """Return the rows of runs with a column ``score_NAME`` for each metric.
 
-    A row per run, threshold and image; with `by_class` a row per class too, counts included.
+    A row per run, threshold and image; with `by_class` a row per class too, counts included. A run
+    that diverged has the `worst` score on every image, and no counts: a user gets no more from it.
+    A run that failed is left out.
     """
     ok = table[table["status"] == "ok"]
     columns = {f"score_{name}": metric.function(ok) for name, metric in METRICS.items()}
-    scored = ok.assign(**columns)
+    scored = _with_diverged(table, ok.assign(**columns))
     if by_class or scored["class"].nunique() < 2:
         return scored
     image = [*key_columns(table), "threshold", "image"]
@@ -183,6 +212,21 @@ def scores(table: pd.DataFrame, *, by_class: bool = False) -> pd.DataFrame:
     none = ~shown.groupby([scored[c] for c in image], dropna=False).transform("any")
     images = scored[shown | none].groupby(image, sort=False, dropna=False)
     return images[["threshold_value", *columns]].mean().reset_index()
+
+
+def _with_diverged(table: pd.DataFrame, scored: pd.DataFrame) -> pd.DataFrame:
+    """Add the rows of the runs that diverged; their images are those of other runs of the cell."""
+    lost = table.loc[table["status"] == "diverged", key_columns(table)].drop_duplicates()
+    if not len(lost):
+        return scored
+    cell = ["dataset", "stress", "seed"]
+    images = scored[[*cell, "threshold", "image", "class"]].drop_duplicates()
+    rows = lost.merge(images, on=cell).assign(status="diverged")
+    worst = {f"score_{name}": metric.worst for name, metric in METRICS.items()}
+    rows = rows.assign(
+        **{name: np.nan if value is None else value for name, value in worst.items()}
+    )
+    return pd.concat([scored, rows.reindex(columns=scored.columns).astype(scored.dtypes)])
 
 
 def select(frame: pd.DataFrame, **where: Any) -> pd.DataFrame:

@@ -289,12 +289,28 @@ class DatasetSettings(Settings):
     test: whole(ge=1, le=10**6) = 64
 
 
+def _held(value: Any) -> str:
+    given = value if isinstance(value, Mapping) else {}
+    mappings = given and all(isinstance(part, Mapping) for part in given.values())
+    return "datasets" if mappings and not {*given} & {*LevelSettings.model_fields} else "all"
+
+
 class ExperimentSettings(Settings):
-    """Levels by name (`levels`), or one knob with its values (`knob`, `values`, `hold`)."""
+    """Levels by name (`levels`), or one knob with its values (`knob`, `values`, `hold`).
+
+    `values` and `hold` may differ by dataset: NAME -> values, NAME -> knobs and training fields.
+    """
 
     knob: Literal[*KNOBS, *(f for f in Training.model_fields if f != "learning_rate")] | None = None
     values: list[Any] | dict[str, list[Any]] | None = None
-    hold: LevelSettings | None = None
+    hold: (
+        Annotated[
+            Annotated[LevelSettings, Tag("all")]
+            | Annotated[dict[Name, LevelSettings], Tag("datasets")],
+            Discriminator(_held),
+        ]
+        | None
+    ) = None
     levels: dict[Label, LevelSettings | None] | None = None
 
 

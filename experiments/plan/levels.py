@@ -85,13 +85,10 @@ def _levels(
         for label, level in settings.levels.items():
             yield _level(str(label), None, level, f"{setting}.levels.{label}", dataset)
         return
-    values = settings.values
-    if isinstance(values, dict):  # each dataset has its own values
-        unknown, missing = sorted(set(values) - set(datasets)), sorted(set(datasets) - set(values))
-        if unknown or missing:
-            problem = f"unknown dataset {unknown}" if unknown else f"{missing[0]!r} is missing"
-            raise ConfigError(f"{setting}.values: {problem}; allowed: {', '.join(datasets)}")
-        values = values[dataset.name]
+    values, hold = (
+        _own(getattr(settings, part), f"{setting}.{part}", dataset, datasets)
+        for part in ("values", "hold")
+    )
     setting = f"{setting}.values"
     if not values:
         raise ConfigError(f"{setting}: {values!r} is not allowed; allowed: at least one value")
@@ -99,13 +96,24 @@ def _levels(
         unique(values)
     except ValueError as error:
         raise ConfigError(f"{setting}: {error}") from None
-    hold = settings.hold.model_dump(exclude_unset=True) if settings.hold else {}
+    hold = hold.model_dump(exclude_unset=True) if hold else {}
     for value in values:
         level = read_level(hold | {settings.knob: value}, setting)
         value = getattr(level, settings.knob)
         number = isinstance(value, int | float) and not isinstance(value, bool)
         label = f"{value:g}" if number else label_of(value)
         yield _level(label, value if number else None, level, setting, dataset)
+
+
+def _own(given: Any, setting: str, dataset: Dataset, datasets: dict[str, Dataset]) -> Any:
+    """Return the part of an experiment for a dataset; a dictionary has a part for each dataset."""
+    if not isinstance(given, dict):
+        return given
+    unknown, missing = sorted(set(given) - set(datasets)), sorted(set(datasets) - set(given))
+    if unknown or missing:
+        problem = f"unknown dataset {unknown}" if unknown else f"{missing[0]!r} is missing"
+        raise ConfigError(f"{setting}: {problem}; allowed: {', '.join(datasets)}")
+    return given[dataset.name]
 
 
 def _level(

@@ -1,6 +1,6 @@
 """Step `collect`: join the runs of a study into ``runs.csv`` and ``records.json``.
 
-``image_sources.csv`` has the source of each test image.
+``image_sources.csv`` has the source image and the group of each test image.
 """
 
 from __future__ import annotations
@@ -41,16 +41,18 @@ def run(study: Study) -> None:
 
 
 def image_sources(study: Study) -> pd.DataFrame:
-    """Return dataset, stress, image and source of each test image that is not generated.
+    """Return dataset, stress, image, source and group of each test image that is not generated.
 
-    They are those of the first seed: all seeds share the test images of a dataset.
+    image: window or mosaic, named IMAGE-NUMBER. source: the image of the dataset that it is cut
+    from. group: of that image (patient, video, volume), else the image itself. All are those of
+    the first seed: all seeds share the test images of a dataset.
     """
     rows = [
-        (dataset, stress, image, source)
+        (dataset, stress, image, image.rpartition("-")[0], group)
         for dataset in study.datasets
         for stress in study.stresses(dataset)
-        for image, source in prepared.sources(
+        for image, group in prepared.sources(
             study.data_folder(dataset, stress, study.seeds[0])
         ).items()
     ]
-    return pd.DataFrame(rows, columns=["dataset", "stress", "image", "source"])
+    return pd.DataFrame(rows, columns=["dataset", "stress", "image", "source", "group"])

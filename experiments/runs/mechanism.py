@@ -65,11 +65,16 @@ def run(study: Study) -> None:
     write_whole(study.file(MAPS), buffer.getvalue())
 
 
-def gradient(loss: nn.Module, prob: Image, target: Image) -> Image:
-    """Return |dL / dlogit| of a prediction."""
+def slope(loss: nn.Module, prob: Image, target: Image) -> Image:
+    """Return dL / dlogit of a prediction."""
     logits = torch.from_numpy(prob).float().logit()[None, None].requires_grad_()
     loss(logits, torch.from_numpy(target).float()[None, None]).backward()
-    return logits.grad[0, 0].abs().double().numpy()
+    return logits.grad[0, 0].double().numpy()
+
+
+def gradient(loss: nn.Module, prob: Image, target: Image) -> Image:
+    """Return |dL / dlogit| of a prediction."""
+    return np.abs(slope(loss, prob, target))
 
 
 def share(part: Float[np.ndarray, " n"], whole: Image) -> float:
@@ -170,6 +175,23 @@ def noisy_share(loss: nn.Module) -> Pairs:
         yield rate, np.mean(shares)
 
 
+def size_pull(loss: nn.Module) -> Pairs:
+    """Measure |sum of dL / dlogit| over the sum of |dL / dlogit|; x: share of labels flipped.
+
+    p: the probability of the label, so that a loss that keeps the size of regions has 0.
+    """
+    truth = first_pixels(round(0.06 * SIDE**2), SIDE)
+    for rate in (0.01, 0.03, 0.1, 0.2, 0.3):
+        pulls = []
+        for seed in range(5):
+            flipped = np.random.default_rng(seed).random(truth.shape) < rate
+            pull = slope(
+                loss, np.where(truth > 0, 1 - rate, rate), np.where(flipped, 1 - truth, truth)
+            )
+            pulls.append(share(pull, np.abs(pull)))
+        yield rate, abs(np.mean(pulls))
+
+
 MEASURES = {
     "perfect": perfect,
     "gradient": object_gradient,
@@ -178,6 +200,7 @@ MEASURES = {
     "by_distance": by_distance,
     "small_over_large": small_over_large,
     "noisy_share": noisy_share,
+    "size_pull": size_pull,
 }
 """Quantity -> function; its docstring defines the quantity and x."""
 

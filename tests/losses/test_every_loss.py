@@ -222,6 +222,8 @@ def test_one_channel_is_two_classes(named):
         "topk",
         "generalized_cross_entropy",
         "focal, alpha",
+        "ce_l1",
+        "ce_kl",
         "blob",
         "blob, dice_ce",
     }

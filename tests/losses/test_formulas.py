@@ -50,6 +50,8 @@ BY_HAND = {
     "combo": 0.5 * 0.5 * CE / 9 + 0.5 * 0.2,
     "unified_focal": 0.5 * (-0.6 * 0.5**0.5 * math.log(0.5) - 0.4 * 0.25**0.5 * math.log(0.75)) / 9
     + 0.5 * (1 - 1.5 / (1.5 + 0.4 * 0.25 + 0.6 * 0.5)) ** 0.5,
+    "ce_l1": CE / 9 + 2 * 0.25 / 9,
+    "ce_kl": CE / 9 + (2 * math.log(2 / 1.75) + 7 * math.log(7 / 7.25)) / 9,
     "ce_to_dice": CE / 9,
     "dice_boundary": 0.99 * 0.2 + 0.01 * 0.25 / 9,
 }
@@ -281,10 +283,13 @@ def test_minimisers(q):
         "cross_entropy": q,
         "label_smoothing": 0.9 * q + 0.05,
         "generalized_cross_entropy": power[0] / sum(power),
+        "ce_kl": q,
     }
     for name, p in stated.items():
         assert minimiser(name) == pytest.approx(p, abs=1.1e-3)
     assert min(q, 0.5) < minimiser("focal") < max(q, 0.5)
+    median = round(q)  # of the size of an image of one pixel
+    assert min(q, median) < minimiser("ce_l1") < max(q, median)
 
 
 @pytest.mark.parametrize("alpha", [0.3, 0.5, 0.7])

@@ -16,6 +16,7 @@ LIKELIHOODS = {
     for name in (
         *("cross_entropy", "weighted_cross_entropy", "focal", "generalized_cross_entropy", "topk"),
         *("dice_ce", "squared_dice_ce", "dice_focal", "dice_topk", "combo", "unified_focal"),
+        *("ce_l1", "ce_kl"),
     )
 } | {
     "label_smoothing, none": {"use": "label_smoothing", "smoothing": 0},
@@ -195,7 +196,9 @@ def test_no_loss_fails_on_a_class_shut_out_by_infinite_logits(name):
 def test_infinite_logits_that_are_right_cost_nothing_with_one_channel(side):
     _, index = case((1, 1, side, side), dtype=torch.float32)
     target = index.float().unsqueeze(1)
-    for name in ("cross_entropy", "dice_ce", "focal", "topk", "weighted_cross_entropy"):
+    for name in (
+        *("cross_entropy", "dice_ce", "focal", "topk", "weighted_cross_entropy", "ce_l1", "ce_kl"),
+    ):
         value, gradient = value_and_gradient(build(name), (2 * target - 1) * torch.inf, target)
         assert value == 0
         assert gradient.isfinite().all()
