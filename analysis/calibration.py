@@ -31,7 +31,7 @@ log = logging.getLogger("dicebench")
 
 FAMILIES = 10_000
 """Simulated families of each size."""
-NORMAL, NORMAL_FAMILIES = 40, 1000
+NORMAL, NORMAL_FAMILIES = 40, 500
 """Populations of normal seeds for comparison, and the simulated families of each."""
 SIZES = (3, 4, 6, 8, 12, 16, 24, 32)
 """Simulated numbers of seeds."""
@@ -47,8 +47,8 @@ FAMILY = ""
 """Claim of the rows about whole families."""
 
 COLUMNS = {
-    "dataset": "dataset of generated images, or all real datasets",
-    "threshold": "0.5 or tuned",
+    "dataset": "dataset of generated images, or the mean of the real datasets",
+    "threshold": "0.5; tuned: the same claims at tuned thresholds, as a family of their own",
     "claim": "a primary claim; empty: all of them as one family",
     "looks": "numbers of seeds at the looks of adaptive seeds; empty: seeds are fixed",
     "n": "simulated seeds of each dataset; of looks, at most",
@@ -56,6 +56,7 @@ COLUMNS = {
     "little below it (below), at a distance from it (+0.1), or the measured one (measured)",
     "planted": "planted effect in the unit of the claim",
     "smallest": "smallest difference that matters",
+    "sides": "of the test: 2 where `analysis.effects.EARLY` says so",
     "families": "simulated families",
     "supported": "number of such verdicts; of a family, over all its claims",
     "contradicted": "number of such verdicts",
@@ -120,7 +121,7 @@ def _of_population(population: Population, families: int) -> Iterator[dict[str, 
         about = {"looks": " ".join(map(str, looks)) if len(looks) > 1 else "", "n": looks[-1]}
         estimates = [drawn.estimate(n) for n in looks]
         for effect, planted in effects(population).items():
-            outcome = simulation.play(estimates, planted, population.smallest)
+            outcome = simulation.play(estimates, planted, population.smallest, population.sides)
             at_smallest = effect in SMALLEST
             for row in _counts(population, outcome, effect, planted):
                 yield about | row | (normal[looks, row["claim"]] if at_smallest else {})
@@ -141,7 +142,7 @@ def _normal(
         drawn = simulation.draw(rng, strata, NORMAL_FAMILIES, MOST)
         for looks in STUDIES:
             estimates = [drawn.estimate(n) for n in looks]
-            outcome = simulation.play(estimates, smallest, smallest)
+            outcome = simulation.play(estimates, smallest, smallest, population.sides)
             for row in _counts(population, outcome, "smallest", smallest):
                 rates = row["false_rate"], row["covered_95"]
                 found.setdefault((looks, row["claim"]), []).append(rates)
@@ -190,6 +191,7 @@ def _counts(
             else {
                 "planted": planted[k],
                 "smallest": population.smallest[k],
+                "sides": population.sides[k],
                 "datasets": answers[k],
                 "skew": population.skew[k],
                 "failed": population.failed[k],

@@ -7,18 +7,18 @@ amounts that its source images add to the mean over images, which all seeds shar
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from analysis import claims, verdicts
+from analysis.effects import Case, Effect, Tables, measure
 from analysis.scores import metrics, statistics, tuning
 from analysis.scores.simulation import Stratum
-from analysis.verdicts import Case
 from experiments.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,21 +30,20 @@ LEAST_SEEDS = 6
 FAILED, FINE = 0.4, 0.6
 """Validation Dice score of a failed run, and the least median of its cell."""
 
-Terms = Sequence[tuple[float, statistics.Sample]]
-"""Weight and {seed: paired differences per image}, as `verdicts.terms` returns them."""
-
 
 @dataclass(frozen=True)
 class Population:
     """The contrasts of the primary claims on generated images, or on all real datasets.
 
-    names, smallest: of the claims. failed, runs: per claim, of the runs behind it.
+    names, smallest: of the claims. sides: of their tests. failed, runs: numbers of runs behind
+    each claim.
     """
 
     dataset: str
     threshold: str
     names: Sequence[str]
     smallest: Float[np.ndarray, " claims"]
+    sides: Int[np.ndarray, " claims"]
     strata: Sequence[Stratum]
     failed: Sequence[int]
     runs: Sequence[int]
@@ -74,93 +73,77 @@ def populations(results: Results) -> list[Population]:
     At the reference setting, the fixed learning rate and the first reference loss, per threshold.
     """
     study = results.study
-    table = tuning.fixed(study, results.table)
-    scored = metrics.scores(table)
-    sources = metrics.sources(study, scored, results.image_sources)
+    tables = Tables(study, tuning.fixed(study, results.table), results.image_sources)
     groups = [[dataset.name] for dataset in study.datasets.values() if dataset.controlled]
     groups.append([dataset.name for dataset in study.datasets.values() if not dataset.controlled])
-    found = []
-    for threshold in verdicts.THRESHOLDS:
-        cases = list(_cases(study, threshold))
-        for group in filter(None, groups):
-            parts = [_dataset(study, scored, sources, cases, dataset) for dataset in group]
-            counts = [_counted(study, table, cases, dataset) for dataset in group]
-            name = group[0] if len(group) == 1 else verdicts.POOLED
-            found.append(_population(name, threshold, cases, parts, counts))
-    return found
+    return [
+        _population(tables, list(_cases(study, threshold)), group, threshold)
+        for threshold in verdicts.THRESHOLDS
+        for group in groups
+        if group
+    ]
 
 
 def _cases(study: Study, threshold: str) -> Iterator[Case]:
     """Yield the study's primary claims for the losses that they are about."""
     against = study.references[0]
     for name, claim in claims.load().items():
-        trained = claim.experiment in study.experiments and claim.about in study.losses
-        if claim.primary and trained and claim.about != against:
-            setting = study.settings_of(claim.experiment)[0]
+        experiment = claim.experiment_in(study.experiments)
+        if claim.primary and experiment and claim.about in {*study.losses} - {against}:
+            claim = replace(claim, experiment=experiment)
+            setting = study.settings_of(experiment)[0]
             yield Case(name, claim, claim.about, against, threshold, "fixed", setting)
 
 
 def _population(
-    name: str,
-    threshold: str,
-    cases: Sequence[Case],
-    parts: Sequence[tuple[pd.DataFrame, pd.DataFrame]],
-    counts: Sequence[Sequence[tuple[int, int]]],
+    tables: Tables, cases: Sequence[Case], datasets: Sequence[str], threshold: str
 ) -> Population:
-    """Return the population of some datasets without the claims that they cannot answer.
-
-    parts: contrasts and images of each dataset. counts: failed and all runs per dataset and claim.
-    """
-    answers = np.stack([seeds.notna().any(axis=1) for seeds, _ in parts], axis=1)
-    kept = np.flatnonzero(answers.sum(1) >= min(2, len(parts)))
+    """Return the population of some datasets without the claims that they cannot answer."""
+    name = datasets[0] if len(datasets) == 1 else verdicts.POOLED
+    effects = {d: [measure(tables, case, d) for case in cases] for d in datasets}
+    answers = np.array([[not effect.cannot for effect in own] for own in effects.values()])
+    kept = np.flatnonzero(answers.sum(0) >= min(2, len(datasets)))
     if not len(kept):
         raise ConfigError(
             f"experiments: no primary claim has a value on {name}; allowed: experiments of "
             f"{', '.join(case.name for case in cases) or 'primary claims'}, with the reference and "
             "the loss that the claim is about"
         )
-    least = min(seeds.shape[1] for seeds, _ in parts)
+    strata = [stratum([own[k] for k in kept]) for own in effects.values()]
+    least = min(part.seeds.shape[1] for part in strata)
     if least < LEAST_SEEDS:
         raise ConfigError(
             f"seeds: {least} with a value for every primary claim on {name} are too few to draw "
             f"studies from; allowed: at least {LEAST_SEEDS}"
         )
-    failed, runs = np.sum(counts, axis=0)[kept].T
+    counts = [[_counted(tables, cases[k], d) for k in kept] for d in datasets]
+    failed, runs = np.sum(counts, axis=0).T
     return Population(
         dataset=name,
         threshold=threshold,
         names=[cases[k].name for k in kept],
         smallest=np.array([cases[k].claim.smallest for k in kept]),
-        strata=[Stratum(s.to_numpy()[kept], images.to_numpy()[kept]) for s, images in parts],
+        sides=np.array([2 if any(own[k].early for own in effects.values()) else 1 for k in kept]),
+        strata=strata,
         failed=failed,
         runs=runs,
     )
 
 
-def _dataset(
-    study: Study,
-    scored: pd.DataFrame,
-    sources: Mapping[tuple[str, str], list[str]],
-    cases: Sequence[Case],
-    dataset: str,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the contrasts per seed and the amounts per source of a dataset, a row per claim.
+def stratum(effects: Sequence[Effect]) -> Stratum:
+    """Return a dataset's contrasts per seed and amounts per source image, a row per effect.
 
-    Seeds without a value for a claim that the dataset can answer are left out.
+    Seeds without a value for an effect that the dataset can answer are left out.
     """
-    contrasts, images = {}, {}
-    for case in cases:
-        terms, _ = verdicts.terms(study, scored, case, dataset)
-        levels = case.claim.weights(study.experiments[case.claim.experiment].levels[dataset])
-        own = [sources.get((dataset, level.stress.name)) for _, level in levels]
-        contrasts[case.name] = per_seed(terms)
-        images[case.name] = per_source(terms, own)
-    seeds = pd.DataFrame(contrasts, dtype=float).T
-    seeds = seeds.loc[:, seeds[seeds.notna().any(axis=1)].notna().all()]
-    return seeds, pd.DataFrame(images).T.fillna(0.0)
+    contrasts = [{} if effect.cannot else per_seed(effect.terms) for effect in effects]
+    seeds = pd.DataFrame(contrasts, dtype=float)
+    answered = [not effect.cannot for effect in effects]
+    seeds = seeds.loc[:, seeds[answered].notna().all()]
+    images = pd.DataFrame([per_source(effect) for effect in effects])
+    return Stratum(seeds.to_numpy(), images.fillna(0.0).to_numpy())
 
 
-def per_seed(terms: Terms) -> dict[int, float]:
+def per_seed(terms: Sequence[tuple[float, statistics.Sample]]) -> dict[int, float]:
     """Return the contrast of each seed, NaN if a term has no value for it.
 
     >>> per_seed([(1, {0: np.array([0.5, 0.7])}), (-1, {0: np.array([0.1]), 1: np.ones(1)})])
@@ -171,39 +154,33 @@ def per_seed(terms: Terms) -> dict[int, float]:
     return {s: statistics.estimate(alone).value for s, alone in one.items()}
 
 
-def per_source(terms: Terms, sources: Sequence[list[str] | None]) -> pd.Series:
+def per_source(effect: Effect) -> pd.Series:
     """Return the amount that each source adds to a contrast; empty if images differ by seed.
 
     The sum of their squares is the images' part of the error^2 (`statistics.estimate`).
     """
-    estimated = statistics.estimate(terms, sources)
-    variance = sum(part.variance for part in estimated.parts if not part.seeds)
+    variance = sum(part.variance for part in effect.estimated.parts if not part.seeds)
     total = pd.Series(dtype=float)
     if not variance:
         return total
-    for (weight, sample), own in zip(terms, sources, strict=True):
-        images = pd.DataFrame(list(sample.values()), columns=own).mean()
+    for (weight, sample), sources in zip(effect.terms, effect.sources, strict=True):
+        images = pd.DataFrame(list(sample.values()), columns=sources).mean()
         amounts = weight * (images - images.mean()) / images.count()
         total = total.add(amounts.groupby(level=0).sum(), fill_value=0.0)
     return total * np.sqrt(variance / (total**2).sum())
 
 
-def _counted(
-    study: Study, table: pd.DataFrame, cases: Sequence[Case], dataset: str
-) -> list[tuple[int, int]]:
-    """Return the numbers of failed and of all runs behind each claim on a dataset."""
-    counts = []
-    for case in cases:
-        cells = []
-        for _, level in case.claim.weights(
-            study.experiments[case.claim.experiment].levels[dataset]
-        ):
-            where = study.where(dataset, level, case.setting)
-            against = "tuned" if case.claim.against_tuned else case.threshold
-            for loss, threshold in ((case.loss, case.threshold), (case.against, against)):
-                cells.append(_failures(metrics.select(table, **where, loss=loss), threshold))
-        counts.append(tuple(np.sum(cells, axis=0)) if cells else (0, 0))
-    return counts
+def _counted(tables: Tables, case: Case, dataset: str) -> tuple[int, int]:
+    """Return the numbers of failed and of all runs behind a claim on a dataset."""
+    study, claim = tables.study, case.claim
+    against = "tuned" if claim.against_tuned else case.threshold
+    counts = [(0, 0)]
+    for _, level in claim.weights(study.experiments[claim.experiment].levels[dataset]):
+        where = study.where(dataset, level, case.setting)
+        for loss, threshold in ((case.loss, case.threshold), (case.against, against)):
+            counts.append(_failures(metrics.select(tables.table, **where, loss=loss), threshold))
+    failed, runs = map(sum, zip(*counts, strict=True))
+    return failed, runs
 
 
 def _failures(runs: pd.DataFrame, threshold: str) -> tuple[int, int]:

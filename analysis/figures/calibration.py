@@ -21,7 +21,7 @@ SIDES = {"below": "supported", "smallest": "contradicted"}
 """Planted effect -> the verdict that is false there."""
 SHADES = ("0.65", "0.4", "0.0")
 """Greys of the planted effects, from small to large."""
-NORMAL = {"color": "0.75"}
+NORMAL = {"color": "0.85", "linewidth": 3}
 """Line of populations of normal seeds."""
 TITLES = "False verdicts", "Coverage", "Power"
 

@@ -103,15 +103,17 @@ class Estimates:
     fixed: Cells
     n: Int[np.ndarray, "families claims"]
 
-    def p(self, smallest: Float[np.ndarray, " claims"]) -> Cells:
-        """Return the one-sided p of the value being `smallest`: `Estimate.p`.
+    def p(
+        self, smallest: Float[np.ndarray, " claims"], sides: int | Int[np.ndarray, " claims"] = 1
+    ) -> Cells:
+        """Return the p of the effect being on the other side of `smallest`: `Estimate.p`.
 
         Without any spread p is 0 for the value 0, and NaN for any other.
         """
         with np.errstate(invalid="ignore", divide="ignore"):
             p = special.stdtr(self.df, -np.abs(self.value - smallest) / self.error)
         constant = np.where(np.abs(self.value) <= NO_SPREAD, 0.0, np.nan)
-        return np.where(self.error > NO_SPREAD, p, constant)
+        return np.where(self.error > NO_SPREAD, np.minimum(1.0, sides * p), constant)
 
     def half_width(self, level: float) -> Cells:
         """Return half the width of the two-sided interval with an error of `level`."""
@@ -241,13 +243,15 @@ def play(
     looks: Sequence[Estimates],
     planted: Float[np.ndarray, " claims"],
     smallest: Float[np.ndarray, " claims"],
+    sides: int | Int[np.ndarray, " claims"] = 1,
 ) -> Outcome:
     """Return the verdicts of families with the effects `planted`, after all looks.
 
     looks: estimates with the seeds of each look, as deviations from the effects; a single one is a
-    study with a fixed number of seeds. Each look spends its share of the error. A decided claim
-    stays decided. It gets no more seeds, nor does one that is hopeless; a study without any other
-    claim ends.
+    study with a fixed number of seeds. sides: of the tests.
+
+    Each look spends its share of the error. A decided claim stays decided. It gets no more seeds,
+    nor does one that is hopeless; a study without any other claim ends.
     """
     looks = [replace(each, value=each.value + planted) for each in looks]
     numbers = [int(each.n.max()) for each in looks]
@@ -256,7 +260,7 @@ def play(
     going, current = np.ones(verdict.shape, bool), looks[0]
     for estimates, level in zip(looks, levels, strict=True):
         current = estimates.where(going, current)
-        decided = correct(current.p(smallest)) <= level
+        decided = correct(current.p(smallest, sides)) <= level
         new = decided & (verdict == 0) & going.any(1, keepdims=True)
         verdict[new] = np.where(current.value >= smallest, 1, -1)[new]
         going &= verdict == 0
