@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from analysis.claims import BUDGET, Claim
-from analysis.scores import metrics, statistics
+from analysis.scores import metrics, statistics, tuning
 from analysis.scores.statistics import Estimate
 from experiments.plan.labels import label_of
 from experiments.runs.table import key_columns
@@ -80,6 +80,23 @@ class Tables:
     def scored(self) -> pd.DataFrame:
         """Scores per run, test image and threshold."""
         return metrics.scores(self.table)
+
+    @cached_property
+    def _cells(self) -> dict[tuple, pd.DataFrame]:
+        """The scored rows of each cell, loss and threshold, by the values of `_columns`."""
+        return dict(iter(self.scored.groupby(self._columns, sort=False, dropna=False)))
+
+    @cached_property
+    def _columns(self) -> list[str]:
+        return tuning.cell_columns(self.table)
+
+    def sample(self, metric: str, where: Mapping[str, Any]) -> statistics.Sample:
+        """Return seed -> one value per test image of a cell, loss and threshold.
+
+        Equal to `metrics.per_seed`, which searches all rows.
+        """
+        rows = self._cells.get(tuple(where[column] for column in self._columns))
+        return {} if rows is None else metrics.per_seed(rows, metric, {})
 
     @cached_property
     def sources(self) -> dict[tuple[str, str], list[str]]:
@@ -156,7 +173,7 @@ def measure(tables: Tables, case: Case, dataset: str) -> Effect:
     settings = [study.at(level, case.setting) for _, level in weighted]
     controlled = study.datasets[dataset].controlled
     terms = [
-        (claim.sign * weight, _sample(tables.scored, case, where))
+        (claim.sign * weight, _sample(tables, case, where))
         for (weight, _), where in zip(weighted, wheres, strict=True)
     ]
     cannot = ""
@@ -189,14 +206,14 @@ def words(level: Level) -> str:
     return ", ".join([level.stress.name, *fields_set])
 
 
-def _sample(scored: pd.DataFrame, case: Case, where: Mapping[str, Any]) -> statistics.Sample:
+def _sample(tables: Tables, case: Case, where: Mapping[str, Any]) -> statistics.Sample:
     """Return seed -> values per image: of the loss, less those of the reference if there is one."""
-    against = "tuned" if case.claim.against_tuned else case.threshold
-    ours = where | {"loss": case.loss, "threshold": case.threshold}
+    metric, against = case.claim.metric, "tuned" if case.claim.against_tuned else case.threshold
+    ours = tables.sample(metric, where | {"loss": case.loss, "threshold": case.threshold})
     if not case.against:
-        return metrics.per_seed(scored, case.claim.metric, ours)
-    theirs = where | {"loss": case.against, "threshold": against}
-    return metrics.paired(scored, case.claim.metric, ours, theirs)
+        return ours
+    theirs = tables.sample(metric, where | {"loss": case.against, "threshold": against})
+    return {seed: ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())}
 
 
 def _diverged(tables: Tables, case: Case, wheres: Sequence[Mapping[str, Any]]) -> list[str]:

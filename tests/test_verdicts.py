@@ -1,21 +1,12 @@
 """Verdicts, on tables of studies with planted differences."""
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from analysis import claims, verdicts
-from analysis.scores import metrics, statistics
+from analysis.scores import metrics
 from experiments.plan.study import Study
-from tests.layouts import folder_of
-from tests.tables import NOTHING_MEASURED, good, noisy_counts, table_of
-
-
-def headline(study, table):
-    result = verdicts.verdicts(study, table, NOTHING_MEASURED)
-    result = verdicts.headline(result)
-    return result[result["level"] != "mechanism"].set_index("claim")
-
+from tests.tables import good, headline, judged, table_of
 
 ARTICLES = ["imbalance", "boundary", "object_size", "noise"]
 
@@ -56,27 +47,26 @@ def test_equal_losses_contradict_every_claim(tiny):
     assert (result["estimate"] == 0).all()
 
 
-def test_differences_that_are_all_the_same_decide_nothing(tiny):
+def test_losses_that_score_the_same_on_every_image_do_not_differ(tiny):
+    """As two models do that predict nothing: no error, and a difference of 0 in several seeds."""
     study = Study(tiny)
-    result = headline(study, table_of(study, lambda run, threshold: good(5, 0)))
-    assert (result.loc["noise", "n"], result.loc["noise", "estimate"]) == (2, 0)
-    assert result.loc["noise", "verdict"] == "undecided"
-    assert "every difference is the same" in result.loc["noise", "reason"]
+    result = headline(study, table_of(study, lambda run, threshold: good(0, 5))).loc["noise"]
+    assert (result["n"], result["estimate"], result["error"]) == (2, 0, 0)
+    assert (result["verdict"], result["finding"]) == ("contradicted", "no difference that matters")
+    one = Study({**tiny, "seeds": [0]})
+    result = headline(one, table_of(one, lambda run, threshold: good(0, 5))).loc["noise"]
+    assert (result["verdict"], result["finding"]) == ("undecided", "not known")
+    assert "one seed" in result["reason"]
 
 
-def test_a_missing_run_leaves_its_claim_undecided(tiny):
-    sizes = {"objects_small": 4, "objects_large": 1, "hits_large": 1, "hits_small": 2}
+def test_one_difference_in_every_seed_decides_nothing(tiny):
+    """Other than 0, and without any spread: how seeds differ is not known."""
     study = Study(tiny)
-    table = table_of(study, lambda run, threshold: good(8, 2) | sizes)
-    lost = (table["stress"] == "flips-0.3") & (table["loss"] == "dice") & (table["seed"] == 1)
-    table.loc[lost, "status"] = "diverged"
-    table.loc[lost, ["image", "threshold"]] = np.nan
-    table = table[~lost | ~table.duplicated(["stress", "loss", "seed"])]
-    result = headline(study, table)
-    assert result.loc["noise", "verdict"] == "undecided"
-    assert (result.loc["noise", "n"], result.loc["noise", "planned"]) == (1, 2)
-    assert "1 of 2" in result.loc["noise", "reason"]
-    assert result.loc["imbalance", "verdict"] == "contradicted"
+    table = table_of(study, lambda run, threshold: good(0 if run.loss == "dice" else 5, 5))
+    result = headline(study, table).loc["noise"]
+    assert result["estimate"] == pytest.approx(2 / 3, abs=1e-6)
+    assert result["verdict"] == "undecided"
+    assert "every difference is the same" in result["reason"]
 
 
 def test_an_experiment_that_cannot_answer_gives_no_verdict(tiny):
@@ -88,64 +78,20 @@ def test_an_experiment_that_cannot_answer_gives_no_verdict(tiny):
 
 
 def test_every_claim_has_words_and_a_smallest_difference():
-    assert set(claims.load()) == {"definition", *ARTICLES, "threshold", "imbalance_slope"}
+    primary = [name for name, claim in claims.load().items() if claim.primary]
+    assert set(primary) == {*ARTICLES, "threshold"}
     orders = [claim.order for claim in claims.load().values()]
     assert orders == sorted(set(orders))
     for claim in claims.load().values():
         assert claim.words.split("\n\n")[0].endswith(".")
         assert claim.metric in metrics.METRICS
         assert claim.also in metrics.METRICS
-        if claim.experiment:
+        if claim.weights:
             assert abs(claim.smallest) > 0
             assert "{loss}" in claim.says
         if claim.mechanism:
             assert "{loss}" in claim.mechanism.says
             assert claim.mechanism.panels
-
-
-def test_a_single_comparison_may_not_survive_the_others(tiny):
-    """Holm: an interval just past the smallest difference is weaker among several claims."""
-    rows = [
-        verdicts.make(
-            statistics.interval(value, 0.01, 30),
-            claim=claim,
-            level="controlled",
-            dataset="d",
-            stress="",
-            loss="dice",
-            against="cross_entropy",
-            threshold="0.5",
-            rate="fixed",
-            setting="",
-            unit="DSC",
-            smallest=0.05,
-            planned=30,
-        )
-        for claim, value in (("a", 0.0715), ("b", 0.05), ("c", 0.5))
-    ]
-    a, b, c = verdicts.settle(rows)
-    assert a.low > 0.05
-    assert a.verdict == "undecided"
-    assert "correction" in a.reason
-    assert b.verdict == "undecided"
-    assert c.verdict == "supported"
-    assert verdicts.settle(rows[:1])[0].verdict == "supported"
-
-
-def test_real_datasets_are_pooled_into_one_more_verdict(tiny, tmp_path):
-    tiny["datasets"] = {}
-    for name in "ab":
-        (tmp_path / name).mkdir()
-        tiny["datasets"][name] = {"folder": str(folder_of(tmp_path / name))}
-    study = Study(tiny)
-    table = table_of(study, noisy_counts(np.random.default_rng(0)))
-    every = headline(study, table)
-    result = every.loc["imbalance"]
-    assert list(result["dataset"]) == ["a", "b", verdicts.POOLED]
-    assert list(result["planned"]) == [2, 2, 2]
-    low, high = result["estimate"].iloc[:2].agg(["min", "max"])
-    assert low <= result["estimate"].iloc[2] <= high
-    assert "2 of 2 datasets have no value" in every.loc["object_size", "reason"].iloc[2]
 
 
 def test_a_claim_is_compared_at_every_setting(tiny):
@@ -157,7 +103,7 @@ def test_a_claim_is_compared_at_every_setting(tiny):
         better = run.setting.labels["steps"] == "12" and run.loss == "dice"
         return good(9, 1) if better else good(5, 5)
 
-    table = verdicts.verdicts(study, table_of(study, counts), NOTHING_MEASURED)
+    table = judged(study, table_of(study, counts))
     assert not table.duplicated(verdicts.KEY).any()
     assert list(table["setting"].unique()) == [setting.label for setting in study.settings]
     boundary = metrics.select(table, claim="boundary", threshold="0.5").set_index("setting")

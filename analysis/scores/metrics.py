@@ -216,9 +216,10 @@ def scores(table: pd.DataFrame, *, by_class: bool = False) -> pd.DataFrame:
 
 def _with_diverged(table: pd.DataFrame, scored: pd.DataFrame) -> pd.DataFrame:
     """Add the rows of the runs that diverged; their images are those of other runs of the cell."""
-    lost = table.loc[table["status"] == "diverged", key_columns(table)].drop_duplicates()
+    lost = table[table["status"] == "diverged"]
     if not len(lost):
         return scored
+    lost = lost[key_columns(table)].drop_duplicates()
     cell = ["dataset", "stress", "seed"]
     images = scored[[*cell, "threshold", "image", "class"]].drop_duplicates()
     rows = lost.merge(images, on=cell).assign(status="diverged")
