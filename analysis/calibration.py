@@ -170,11 +170,8 @@ def _counts(
     verdict, estimates = outcome.verdict, outcome.estimates
     truth = np.where((planted >= population.smallest) & (effect != "below"), 1, -1)
     false = verdict == -truth
-    shares = {
-        "power": verdict == truth,
-        "covered_95": estimates.covers(planted, 0.05),
-        "covered_90": estimates.covers(planted, 0.10),
-    }
+    p = estimates.p(planted, sides=2)  # an interval contains the truth if p is above its error
+    shares = {"power": verdict == truth, "covered_95": p > 0.05, "covered_90": p > 0.1}
     answers = population.answers.sum(1).astype(int)
     about = {
         "dataset": population.dataset,

@@ -119,10 +119,6 @@ class Estimates:
         """Return half the width of the two-sided interval with an error of `level`."""
         return special.stdtrit(self.df, 1 - level / 2) * self.error
 
-    def covers(self, truth: Float[np.ndarray, " claims"], level: float) -> Chosen:
-        """Return whether the two-sided interval contains the truth."""
-        return np.abs(self.value - truth) <= self.half_width(level)
-
     def chance(self, smallest: Float[np.ndarray, " claims"], most: int, level: float) -> Cells:
         """Return the probability that `most` seeds will decide: `looks.chance`."""
         distance, seeds = self.value - smallest, self.error**2 - self.fixed
