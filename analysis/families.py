@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.findings import finding
+from analysis.remarks import finding
 from analysis.scores import statistics
 from analysis.scores.statistics import LEVEL, NAN, Estimate
 
@@ -86,8 +86,8 @@ class Candidate:
     """A verdict before its decision.
 
     asked, bound: the estimate, and the number that it is to be at least. sides: of the test.
-    enough: whether there are enough seeds and datasets for a verdict. without_one: makes the
-    estimates without each of the seeds.
+    enough: whether there are enough seeds and datasets for a verdict. datasets: those that it is
+    about; none if they cannot answer. without_one: makes the estimates without each of the seeds.
     """
 
     row: Verdict
@@ -95,6 +95,7 @@ class Candidate:
     bound: float
     sides: int = 1
     enough: bool = True
+    datasets: tuple[str, ...] = ()
     without_one: Callable[[], Iterable[Estimate]] = tuple
 
     @property

@@ -9,63 +9,63 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from analysis import claims
 from analysis.claims import Claim
+from analysis.families import MOST, Candidate, Verdict
+from analysis.remarks import finding
 from analysis.scores import statistics
-from analysis.scores.statistics import Estimate
+from analysis.scores.statistics import LEVEL, Estimate
 from experiments.plan.looks import Run, shares
 
 if TYPE_CHECKING:
     from experiments.plan.study import Setting, Study
 
-ERROR = 0.05
-"""Error of a family of verdicts, over all looks."""
 KEY = ("claim", "level", "dataset", "loss", "against", "threshold", "rate", "setting")
 """Columns that identify a verdict."""
-SHOWN = ("estimate", "low", "high", "smallest", "n")
-"""Columns of an undecided verdict that its decision repeats."""
 MATTERS = 0.01
 """An effect that is this near to the smallest difference need not be told from it."""
 CHANCE = 0.2
 """A verdict whose probability to be decided by the last look is lower gets no more seeds."""
-MOST = 1000
-"""Greatest number of seeds that is named."""
 
 Entry = dict[str, Any]
 """A verdict in a decision: its KEY and more."""
+Pair = tuple[Verdict, Candidate]
+"""A verdict, and the estimate that it was made of."""
 
 
 def level_of(study: Study, look: int) -> float:
     """Return the error that a look may spend in a family of verdicts."""
     ends = itertools.accumulate(map(len, study.looks))
-    return shares(list(ends))[look - 1] * ERROR
+    return shares(list(ends))[look - 1] * LEVEL
 
 
 def split(
-    rows: pd.DataFrame, before: Iterable[Entry], look: int, level: float
-) -> tuple[list[Entry], list[Entry]]:
+    pairs: Iterable[Pair], before: Iterable[Entry], look: int, level: float
+) -> tuple[list[Entry], list[Pair]]:
     """Return the decided and the undecided primary verdicts at a look.
 
-    rows: verdicts. before: those that are decided already; they stay so. A verdict is decided at
-    the look if its corrected p is at most `level`.
+    pairs: primary verdicts, corrected within their families. before: the entries of those that are
+    decided already; they stay so. A verdict is decided at the look if its corrected p is at most
+    `level`.
     """
     known = {_key(entry): entry for entry in before}
     decided, undecided = [], []
-    for row in rows[rows["family"] == "primary"].to_dict("records"):
-        entry = {column: row[column] for column in KEY}
-        if (key := _key(row)) in known:
+    for row, candidate in pairs:
+        entry = {column: getattr(row, column) for column in KEY}
+        verdict = statistics.decide(candidate.asked, candidate.bound, row.p_corrected, level)
+        if (key := _key(entry)) in known:
             decided.append(known[key])
-        elif row["p_corrected"] <= level and row["estimate"] != row["smallest"]:
-            side = "supported" if row["estimate"] > row["smallest"] else "contradicted"
-            decided.append(entry | {"verdict": side, "look": look})
+        elif candidate.enough and verdict != "undecided":
+            about = {"verdict": verdict, "look": look, "p_corrected": row.p_corrected}
+            decided.append(entry | about)
         else:
-            undecided.append(row)
+            undecided.append((row, candidate))
     return decided, undecided
 
 
@@ -73,94 +73,50 @@ def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(row[column] for column in KEY)
 
 
-def seeds_needed(
-    distance: float, error: float, df: float, n: int, *, level: float, most: int, fixed: float = 0.0
-) -> int | None:
-    """Return the least number of seeds, n or more, that would decide an estimate that stays as is.
-
-    That is the least m with |distance| >= t_{1 - level}(df_m) error_m, where error_m^2 = fixed +
-    (error^2 - fixed) n / m and df_m = df (m - 1) / (n - 1).
-
-    distance: estimate less the smallest difference. error, df: its standard error and degrees of
-    freedom with n seeds. level: of the one-sided test. fixed: variance that more seeds do not
-    reduce, such as that of images which all seeds share. None if `most` seeds are too few.
-
-    >>> seeds_needed(0.05, 0.05, 2, 3, level=0.05, most=12)
-    10
-    """
-    m = np.arange(n, most + 1)
-    errors = np.sqrt(fixed + (error**2 - fixed) * n / m)
-    enough = abs(distance) >= stats.t.isf(level, df * (m - 1) / (n - 1)) * errors
-    return int(m[enough.argmax()]) if enough.any() else None
-
-
-def chance(
-    distance: float, error: float, df: float, n: int, *, level: float, most: int, fixed: float = 0.0
-) -> float:
-    """Return the probability that an estimate will be decided with `most` seeds.
-
-    The arguments are those of `seeds_needed`. The future estimate, given the present one, is
-    Student's t with df degrees about it; its variance is the seeds' part times 1 - n / most.
-
-    >>> round(chance(0.0, 0.05, 2, 3, level=0.05 * 4 / 7, most=12), 2)
-    0.34
-    """
-    spread = np.sqrt((error**2 - fixed) * (1 - n / most))
-    last = np.sqrt(fixed + (error**2 - fixed) * n / most)
-    bound = stats.t.isf(level, df * (most - 1) / (n - 1)) * last
-    if not spread > 0:
-        return float(abs(distance) >= bound)
-    ends = (bound - distance) / spread, (bound + distance) / spread
-    return float(sum(stats.t.sf(end, df) for end in ends))
-
-
-def outlook(row: Mapping[str, Any], seeds: int, level: float, most: int) -> Entry:
+def outlook(pair: Pair, level: float, most: int) -> Entry:
     """Return an undecided verdict with the seeds that would decide it, and the reason to stop.
 
-    seeds: of the runs that it rests on. level: error of a single test at the last look. most: seeds
-    of the last look. The reason is empty if more seeds are worth their cost.
+    level: error of a single verdict at the last look. most: seeds of the last look. The reason is
+    empty if more seeds are worth their cost.
     """
-    entry = {column: row[column] for column in KEY}
-    entry |= {name: None if pd.isna(row[name]) else row[name] for name in SHOWN}
-    distance, error = row["estimate"] - row["smallest"], row["error"]
-    needed, futile = None, ""
-    if row["planned"] == 0:
-        futile = "the experiment has no levels that answer the claim"
-    elif error > 0:  # NaN for one seed, or without any spread
-        known = distance, error, row["df"], seeds
-        fixed = row.get("fixed", 0.0)
-        needed = seeds_needed(*known, level=level, most=MOST, fixed=fixed)
-        within = max(row["high"] - row["smallest"], row["smallest"] - row["low"])
-        if within <= MATTERS:
-            futile = f"its interval is within {MATTERS} of the smallest difference that matters"
-        elif chance(*known, level=level, most=most, fixed=fixed) < CHANCE:
-            futile = f"it is too near to the smallest difference for {most} seeds"
-    return entry | {"seeds": seeds, "seeds_needed": needed, "futile": futile}
+    row, candidate = pair
+    estimated, bound, level = candidate.asked, candidate.bound, level / candidate.sides
+    entry = {column: getattr(row, column) for column in (*KEY, "smallest", "n")}
+    numbers = {"estimate": estimated.value, "low": estimated.low, "high": estimated.high}
+    entry |= {name: None if np.isnan(number) else number for name, number in numbers.items()}
+    futile = ""
+    if not candidate.datasets:
+        futile = "the study's datasets cannot answer"
+    elif max(estimated.high - bound, bound - estimated.low) <= MATTERS:
+        futile = f"its interval is within {MATTERS} of the smallest difference that matters"
+    elif estimated.parts and statistics.chance(estimated, bound, level, most) < CHANCE:
+        futile = f"it is too near to the smallest difference for {most} seeds"
+    needed = statistics.seeds_needed(estimated, bound, level, MOST)
+    return entry | {"datasets": candidate.datasets, "seeds_needed": needed, "futile": futile}
 
 
 def outlooks(
-    study: Study, rows: Iterable[Mapping[str, Any]], before: Iterable[Entry], level: float
+    pairs: Iterable[Pair], before: Iterable[Entry], level: float, most: int
 ) -> list[Entry]:
-    """Return the `outlook` of the undecided verdicts. before: those of the look before."""
+    """Return the `outlook` of undecided verdicts.
+
+    before: the entries of the look before. A verdict that was given up there stays so.
+    """
     known = {_key(entry): entry["futile"] for entry in before}
-    found = []
-    for row in rows:
-        seeds = [len(study.plan.seeds(*where)) for where in runs_of(study, row)]
-        entry = outlook(row, min(seeds, default=0), level, len(study.seeds))
-        found.append(entry | {"futile": known.get(_key(row)) or entry["futile"]})
-    return found
+    entries = [outlook(pair, level, most) for pair in pairs]
+    return [entry | {"futile": known.get(_key(entry)) or entry["futile"]} for entry in entries]
 
 
-def runs_of(study: Study, row: Mapping[str, Any]) -> list[Run]:
-    """Return the runs that a verdict rests on; a pooled one rests on all real datasets."""
-    claim, losses = claims.load()[row["claim"]], (row["against"], row["loss"])
+def runs_of(study: Study, entry: Entry) -> list[Run]:
+    """Return the runs that an undecided verdict rests on, on all of its datasets."""
+    claim = claims.load()[entry["claim"]]
+    claim = replace(claim, experiment=claim.experiment_in(study.experiments))
     settings = {setting.label: setting for setting in study.settings_of(claim.experiment)}
-    real = [dataset.name for dataset in study.datasets.values() if not dataset.controlled]
-    names = [row["dataset"]] if row["dataset"] in study.datasets else real
+    losses = [loss for loss in (entry["against"], entry["loss"]) if loss]
     return _unique(
         where
-        for name in names
-        for where in runs_of_claim(study, claim, name, settings[row["setting"]], losses)
+        for name in entry["datasets"]
+        for where in runs_of_claim(study, claim, name, settings[entry["setting"]], losses)
     )
 
 
@@ -234,24 +190,38 @@ def stop(undecided: Sequence[Entry], look: int, last: int) -> str:
 def carry(table: pd.DataFrame, decision: Mapping[str, Any]) -> pd.DataFrame:
     """Return a table of verdicts with the primary ones as the last decision has them.
 
-    Column `look`: the look at which a verdict was decided, empty for all others.
+    Column `look`: the look at which a verdict was decided, empty for all others; its corrected p is
+    that of the look. Estimate and interval are from all seeds.
     """
     decided = {_key(entry): entry for entry in decision["decided"]}
     undecided = {_key(entry): entry for entry in decision["undecided"]}
     rows = []
     for row in table.to_dict("records"):
-        key, own = _key(row), {"look": np.nan}
+        key = _key(row)
         if key in decided:
-            own = {"verdict": decided[key]["verdict"], "look": decided[key]["look"], "reason": ""}
+            verdict, look, p = (decided[key][name] for name in ("verdict", "look", "p_corrected"))
+            row |= _changed(row, verdict, None, f"decided at look {look}")
+            row |= {"look": look, "p_corrected": p}
         elif key in undecided:
-            own = {"verdict": "undecided", "look": np.nan}
-            own["reason"] = row["reason"] or undecided[key]["futile"]
-        if "verdict" in own:
-            estimated = Estimate(row["estimate"], row["low"], row["high"], row["n"])
-            own["finding"] = statistics.finding(estimated, row["smallest"], own["verdict"])
-        rows.append(row | own)
+            reason = undecided[key]["futile"]
+            if row["verdict"] != "undecided":
+                reason = f"not decided at the {decision['level']:.1%} of the last look"
+            row |= _changed(row, "undecided", undecided[key]["seeds_needed"], reason)
+        rows.append(row)
     result = pd.DataFrame(rows, columns=[*table.columns, "look"])
-    return result.astype({"look": "Int64"})
+    return result.astype({"look": "Int64", "seeds_needed": "Int64"})
+
+
+def _changed(row: Mapping[str, Any], verdict: str, needed: int | None, reason: str) -> Entry:
+    """Return the columns that follow from a verdict."""
+    estimated = Estimate(row["estimate"], row["error"], row["df"], row["n"])
+    return {
+        "verdict": verdict,
+        "finding": finding(estimated, row["smallest"], verdict, needed),
+        "seeds_needed": pd.NA if needed is None else needed,
+        "fragile": row["fragile"] if row["verdict"] == verdict else "",
+        "reason": "; ".join(filter(None, (reason, row["reason"]))),
+    }
 
 
 def summary(study: Study, decision: Mapping[str, Any]) -> str:

@@ -35,7 +35,10 @@ MADE_BY = {
 NUMBERS = {
     layout.ESTIMATES: ("value", "low", "high", "n"),
     layout.RANKS: ("score", "rank", "low", "high", "first"),
-    layout.VERDICTS: ("estimate", "low", "high", "smallest", "n", "planned", "p", "p_corrected"),
+    layout.VERDICTS: (
+        *("estimate", "error", "df", "low", "high", "low90", "high90", "smallest", "n", "planned"),
+        *("p", "p_corrected", "seeds_needed", "look", "next_low", "next_high", "next_probability"),
+    ),
     layout.MECHANISM: ("x", "value"),
 }
 """File -> its columns of numbers; all others are text."""

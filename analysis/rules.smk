@@ -1,4 +1,23 @@
 # From the study's table to verdicts, figures and the report: `python -m analysis STEP FOLDER`.
+for name, stamp in stamps.look.items():
+
+    # Which runs get the seeds of the next look. The decision is an input of their preparation.
+    rule:
+        name:
+            f"look_{name}"
+        input:
+            stamp.inputs,
+        output:
+            str(stamp.path),
+            *map(str, stamp.made),
+        log:
+            f"{folder}/logs/look/{name}.log",
+        params:
+            look=name,
+        shell:
+            "python -m analysis look {folder:q} {params.look:q}"
+
+
 rule estimates:
     input:
         stamps.estimates.inputs,

@@ -9,12 +9,12 @@ from pathlib import Path
 from analysis.steps import STEPS
 from experiments import layout
 from experiments.files import file_sha256
-from experiments.plan import stamps
+from experiments.plan import looks, stamps
 from experiments.plan.seeds import fingerprint
 from experiments.plan.stamps import Stamp
 
-STAMPED = [step for step in STEPS if step != "verify"]
-"""Steps of the analysis that have a stamp, in their order."""
+STAMPED = [step for step in STEPS if step not in ("look", "verify")]
+"""Steps of the analysis that have one stamp, in their order."""
 
 
 class Stamps(stamps.Stamps):
@@ -25,7 +25,7 @@ class Stamps(stamps.Stamps):
 
     def all(self) -> list[Stamp]:
         """Return every stamp; a stamp follows those that it depends on."""
-        return [*super().all(), *(getattr(self, step) for step in STAMPED)]
+        return [*super().all(), *self.look.values(), *(getattr(self, step) for step in STAMPED)]
 
     def code(self, step: str) -> str:
         """Return a fingerprint of a step's code and of the versions of all packages."""
@@ -34,8 +34,30 @@ class Stamps(stamps.Stamps):
         templates = [file_sha256(path) for path in sorted(Path(__file__).parent.rglob("*.j2"))]
         return fingerprint([super().code(step), templates])
 
-    def _analysis(self, step: str, made: Sequence[str], after: Iterable[Stamp]) -> Stamp:
-        return self._stamp(step, self.study.analysis_fingerprint, made, after)
+    def _analysis(
+        self, step: str, made: Sequence[str], after: Iterable[Stamp], name: str = ""
+    ) -> Stamp:
+        return self._stamp(step, self.study.analysis_fingerprint, made, after, name)
+
+    @cached_property
+    def look(self) -> dict[str, Stamp]:
+        """The decisions, by look; none if every run has the same seeds."""
+        decided: dict[str, Stamp] = {}
+        for look in range(1, len(self.study.looks) + 1) if self.study.adaptive else ():
+            trained = [self.train[name] for name, j in self.study.jobs.items() if j.look == look]
+            before = list(decided.values())[-1:]
+            made = [looks.file(look)]
+            name = str(look)
+            decided[name] = self._analysis("look", made, [*before, *trained], name)
+        return decided
+
+    def decision_of(self, stamp: Stamp) -> list[str]:
+        """Return the stamp of the decision that a step reads, if it reads one.
+
+        Without it Snakemake would not make a void decision again whose file still exists.
+        """
+        read = {before.path for before in stamp.after}
+        return [str(look.path) for look in self.look.values() if not read.isdisjoint(look.made)]
 
     @cached_property
     def estimates(self) -> Stamp:
@@ -45,7 +67,8 @@ class Stamps(stamps.Stamps):
     @cached_property
     def verdicts(self) -> Stamp:
         """The verdicts."""
-        return self._analysis("verdicts", [layout.VERDICTS], [self.collect, self.mechanism])
+        after = [self.collect, self.mechanism, *self.look.values()]
+        return self._analysis("verdicts", [layout.VERDICTS], after)
 
     @cached_property
     def figures(self) -> Stamp:
@@ -61,7 +84,8 @@ class Stamps(stamps.Stamps):
 
     @property
     def _results(self) -> list[Stamp]:
-        return [self.figures, self.controls, self.stresses, self.estimates, self.verdicts]
+        tables = self.controls, self.stresses, self.estimates, self.verdicts
+        return [self.figures, *tables, *self.look.values()]
 
     @cached_property
     def report(self) -> Stamp:

@@ -1,6 +1,7 @@
 """Names of the steps of the analysis and their modules. Standard library only."""
 
 STEPS = {
+    "look": "analysis.decision",
     "estimates": "analysis.scores.estimates",
     "verdicts": "analysis.verdicts",
     "figures": "analysis.figures.draw",

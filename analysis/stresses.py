@@ -69,7 +69,7 @@ def table(study: Study) -> pd.DataFrame:
     for dataset, settings in study.datasets.items():
         for stress, knobs in study.stresses(dataset).items():
             border = borders(study, settings, knobs)
-            for seed in study.seeds:
+            for seed in study.plan.seeds(dataset, stress):
                 cell = read_cell(study.data_folder(dataset, stress, seed))
                 for split in SPLITS:
                     key = {"dataset": dataset, "stress": stress, "seed": seed, "split": split}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from analysis import claims, findings
+from analysis import claims, looks, remarks
 from analysis.claims import Claim
 from analysis.effects import Case, Effect, Tables, measure
 from analysis.families import PRIMARY, SECONDARY, Candidate, Verdict, settle
@@ -29,7 +29,7 @@ log = logging.getLogger("dicebench")
 THRESHOLDS = ("0.5", "tuned")
 POOLED = "these datasets"
 """The mean of the study's real datasets that can answer, in place of a dataset."""
-KEY = ["claim", "level", "dataset", "loss", "against", "threshold", "rate", "setting"]
+KEY = list(looks.KEY)
 """Columns that identify a verdict."""
 
 
@@ -37,6 +37,9 @@ def run(results: Results) -> None:
     """Write ``verdicts.csv`` and log the headlines."""
     study = results.study
     table = verdicts(study, results.table, results.mechanism, results.image_sources)
+    if study.adaptive:
+        table = looks.carry(table, study.decisions[-1])
+        log.info("%s", looks.summary(study, study.decisions[-1]))
     write_whole(study.file(VERDICTS), table.to_csv(index=False))
     for row in headline(table).itertuples():
         against = f"against {row.against}" if row.against and len(study.references) > 1 else ""
@@ -81,6 +84,13 @@ def of_runs(tables: Tables, rate: str) -> Iterator[Candidate]:
         yield from _of_case(tables, case)
 
 
+def primary(tables: Tables) -> list[Candidate]:
+    """Return the verdicts of the primary families."""
+    cases = (case for case in _cases(tables.study, "fixed") if case.primary)
+    candidates = (candidate for case in cases for candidate in _of_case(tables, case))
+    return [candidate for candidate in candidates if candidate.row.family == PRIMARY]
+
+
 def _cases(study: Study, rate: str) -> Iterator[Case]:
     for name, claim in claims.load().items():
         experiment = claim.experiment_in(study.experiments)
@@ -108,7 +118,6 @@ def _comparisons(study: Study, claim: Claim) -> Iterator[tuple[str, str, str]]:
 
 def _of_case(tables: Tables, case: Case) -> Iterator[Candidate]:
     """Yield a verdict per dataset and, for several real datasets, one for the mean of them."""
-    seeds = len(tables.study.seeds)
     single = sum(not dataset.controlled for dataset in tables.study.datasets.values()) == 1
     real = []
     for dataset in tables.study.datasets.values():
@@ -117,14 +126,15 @@ def _of_case(tables: Tables, case: Case) -> Iterator[Candidate]:
             continue  # a finding is compared where there are levels that answer
         if not dataset.controlled:
             real.append(effect)
-        yield _of_dataset(case, effect, seeds, alone=dataset.controlled or single)
+        yield _of_dataset(tables.study, case, effect, alone=dataset.controlled or single)
     if len(real) > 1:
-        yield _of_pool(case, real, seeds)
+        yield _of_pool(tables.study, case, real)
 
 
-def _of_dataset(case: Case, effect: Effect, seeds: int, *, alone: bool) -> Candidate:
+def _of_dataset(study: Study, case: Case, effect: Effect, *, alone: bool) -> Candidate:
     """Return the verdict on one dataset; alone: it is not in the mean of several."""
-    planned = 0 if effect.cannot else seeds
+    runs = looks.runs_of_claim(study, case.claim, effect.dataset, case.setting, case.losses)
+    planned = 0 if effect.cannot else len(study.plan.common(runs))
     made = make(
         effect.estimated,
         planned=planned,
@@ -134,16 +144,18 @@ def _of_dataset(case: Case, effect: Effect, seeds: int, *, alone: bool) -> Candi
         stress=effect.levels,
         family=PRIMARY if case.primary and alone else SECONDARY,
         floor="; ".join(effect.floors),
-        reason="; ".join(findings.of_dataset(effect, planned)),
+        reason="; ".join(remarks.of_dataset(effect, planned)),
         sides=2 if effect.early else 1,
     )
-    return replace(made, enough=_enough(effect, seeds), without_one=effect.without_one)
+    enough = _enough(effect, len(study.seeds))
+    answering = () if effect.cannot else (effect.dataset,)
+    return replace(made, enough=enough, datasets=answering, without_one=effect.without_one)
 
 
-def _of_pool(case: Case, effects: Sequence[Effect], seeds: int) -> Candidate:
+def _of_pool(study: Study, case: Case, effects: Sequence[Effect]) -> Candidate:
     """Return the verdict on the mean of the real datasets that can answer."""
     answering = [effect for effect in effects if not effect.cannot]
-    enough = [effect for effect in answering if _enough(effect, seeds)]
+    enough = [effect for effect in answering if _enough(effect, len(study.seeds))]
     estimated = [effect.estimated for effect in enough]
     following = statistics.next_dataset([e.value for e in estimated], case.claim.smallest)
     made = make(
@@ -156,10 +168,15 @@ def _of_pool(case: Case, effects: Sequence[Effect], seeds: int) -> Candidate:
         stress=f"mean over {len(estimated)} datasets",
         family=PRIMARY if case.primary else SECONDARY,
         floor="; ".join(f"{e.dataset}: {level}" for e in answering for level in e.floors),
-        reason="; ".join(findings.of_pool(effects, enough)),
+        reason="; ".join(remarks.of_pool(effects, enough)),
     )
     complete = len(enough) == len(answering) > 1
-    return replace(made, enough=complete, without_one=partial(_pools_without_one, enough))
+    return replace(
+        made,
+        enough=complete,
+        datasets=tuple(effect.dataset for effect in answering) if len(answering) > 1 else (),
+        without_one=partial(_pools_without_one, enough),
+    )
 
 
 def _enough(effect: Effect, seeds: int) -> bool:

@@ -59,19 +59,20 @@ rule probe:
         "python -m experiments probe {folder:q}"
 
 
-for dataset in study.datasets.values():
+for name, stamp in stamps.prepare.items():
 
     rule:
         name:
-            f"prepare_{dataset.name}"
+            f"prepare_{name}"
         input:
-            stamps.prepare[dataset.name].inputs,
+            stamp.inputs,
+            stamps.decision_of(stamp),
         output:
-            str(stamps.prepare[dataset.name].path),
+            str(stamp.path),
         log:
-            f"{folder}/logs/prepare/{dataset.name}.log",
+            f"{folder}/logs/prepare/{name}.log",
         params:
-            dataset=dataset.name,
+            dataset=name,
         shell:
             "python -m experiments prepare {folder:q} {params.dataset:q}"
 

@@ -10,7 +10,7 @@ from analysis.results import Results
 from analysis.scores import estimates
 from experiments import layout
 from experiments.plan.study import Study
-from tests.tables import NOTHING_MEASURED, noisy_counts, record_of, table_of
+from tests.tables import NOTHING_MEASURED, OWN_SOURCES, noisy_counts, record_of, table_of
 
 
 def write_results(folder, config):
@@ -23,6 +23,7 @@ def write_results(folder, config):
     study.file(layout.RECORDS).write_text(json.dumps([whole_record(run) for run in study.runs]))
     table.head(0).to_csv(study.file(layout.CONTROLS), index=False)
     NOTHING_MEASURED.to_csv(study.file(layout.MECHANISM), index=False)
+    OWN_SOURCES.to_csv(study.file(layout.IMAGE_SOURCES), index=False)
     pd.DataFrame(columns=["dataset", "seed"]).to_csv(study.file(layout.STRESSES), index=False)
     results = Results.open(folder)
     estimates.run(results)

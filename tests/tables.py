@@ -1,10 +1,11 @@
 """Tables of whole studies with planted counts, for tests of the analysis."""
 
+import numpy as np
 import pandas as pd
 
 from analysis import verdicts
 from experiments.layout import FOREGROUND
-from experiments.runs.table import NUMERIC, check_table, columns
+from experiments.runs.table import NUMERIC, check_table, columns, key_columns
 
 MILLION = 1_000_000
 OWN_SOURCES = pd.DataFrame(columns=["dataset", "stress", "image", "source"])
@@ -57,6 +58,19 @@ def table_of(study, counts):
     table = frame[columns(study.axes)].copy()
     table[NUMERIC] = table[NUMERIC].astype("Int64")
     return check_table(table, "test")
+
+
+def lose(table, status, run):
+    """The table with a run lost: a row with its status and without counts.
+
+    run: values of its key columns; columns without a value select every run.
+    """
+    key = [column for column in key_columns(table) if column in run]
+    lost = (table[key] == [run[column] for column in key]).all(axis=1)
+    table = table.copy()
+    table.loc[lost, "status"] = status
+    table.loc[lost, table.columns[table.columns.get_loc("status") + 1 :]] = np.nan
+    return table[~lost | ~table.duplicated(key_columns(table))]
 
 
 def good(tp, fn):

@@ -6,22 +6,10 @@ from scipy import stats
 
 from analysis.scores import metrics
 from experiments.plan.study import Study
-from tests.tables import good, headline, judged, noisy_counts, table_of
+from tests.tables import good, headline, judged, lose, noisy_counts, table_of
 
 SIZES = {"objects_small": 4, "objects_large": 1, "hits_large": 1, "hits_small": 2}
 FLIPPED = {"stress": "flips-0.3", "loss": "dice", "seed": 1}
-
-
-def lose(table, status, where):
-    """The table with the runs of `where` lost: one row each, without counts."""
-    lost = np.ones(len(table), bool)
-    for column, value in where.items():
-        lost &= (table[column] == value).to_numpy()
-    table = table.copy()
-    table.loc[lost, "status"] = status
-    counts = table.columns[table.columns.get_loc("status") + 1 :]
-    table.loc[lost, counts] = np.nan
-    return table[~lost | ~table.duplicated(["stress", "loss", "seed"])]
 
 
 def test_a_failed_run_is_missing_and_the_other_seeds_decide(tiny):

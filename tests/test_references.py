@@ -15,7 +15,7 @@ from experiments import layout
 from experiments.errors import ConfigError
 from experiments.plan.study import Study
 from tests.results import write_results
-from tests.tables import NOTHING_MEASURED, good, noisy_counts, table_of
+from tests.tables import NOTHING_MEASURED, OWN_SOURCES, good, judged, noisy_counts, table_of
 
 BOTH = ["cross_entropy", "focal"]
 
@@ -23,7 +23,7 @@ BOTH = ["cross_entropy", "focal"]
 def verdicts_of(config, measured=NOTHING_MEASURED):
     study = Study(config)
     table = table_of(study, noisy_counts(np.random.default_rng(0), gain=20))
-    return verdicts.verdicts(study, table, measured)
+    return verdicts.verdicts(study, table, measured, OWN_SOURCES)
 
 
 @pytest.mark.parametrize(
@@ -52,19 +52,24 @@ def test_a_study_of_one_loss_names_it_as_its_reference(tiny):
     assert len(verdicts_of(tiny)) == 0
 
 
-def test_each_reference_has_the_verdicts_that_it_has_alone(tiny):
-    """The families of Holm's correction are those of one reference."""
+def test_each_reference_has_the_estimates_that_it_has_alone(tiny):
+    """The families are those of one reference; those of the first one are primary."""
     tiny["losses"]["focal"] = {}
     study = Study(tiny | {"reference": BOTH})
     table = table_of(study, noisy_counts(np.random.default_rng(0), gain=20))
-    both = verdicts.verdicts(study, table, NOTHING_MEASURED)
+    both = judged(study, table)
     assert not both.duplicated(verdicts.KEY).any()
     assert set(both["against"]) == set(BOTH)
     for reference in BOTH:
         alone = Study(tiny | {"reference": reference})
-        expected = verdicts.verdicts(alone, table, NOTHING_MEASURED)
-        found = both[both["against"] == reference].reset_index(drop=True)
-        pd.testing.assert_frame_equal(found, expected)
+        expected = judged(alone, table)
+        expected, found = (t[t["against"] == reference] for t in (expected, both))
+        expected, found = (t.reset_index(drop=True) for t in (expected, found))
+        measured = list(found)[: list(found).index("p_corrected")]
+        columns = list(found) if reference == BOTH[0] else measured
+        columns = [c for c in columns if c != "family"]
+        pd.testing.assert_frame_equal(found[columns], expected[columns])
+        assert ("primary" in set(found["family"])) == (reference == BOTH[0])
         assert set(found["loss"]) == set(tiny["losses"]) - {reference}
 
 
@@ -89,7 +94,8 @@ def test_mechanisms_are_compared_with_each_reference():
     rows = [("noisy_share", loss, 0.1, x) for loss, x in (("a", 0.5), ("b", 0.3), ("dice", 0.7))]
     rows += [("perfect", loss, 100, 0.0) for loss in ("a", "b", "dice", "article_dice")]
     measured = pd.DataFrame(rows, columns=["quantity", "loss", "x", "value"])
-    table = pd.DataFrame(verdicts.of_mechanism(measured, ["a", "b"]))
+    rows = verdicts.settle(verdicts.of_mechanism(measured, ["a", "b"]))
+    table = pd.DataFrame(rows)
     noise = table[table["claim"] == "noise"].set_index(["against", "loss"])["estimate"]
     assert noise.to_dict() == pytest.approx(
         {("a", "b"): -0.2, ("a", "dice"): 0.2, ("b", "a"): 0.2, ("b", "dice"): 0.4}
@@ -164,7 +170,7 @@ def test_the_estimate_is_the_loss_minus_its_reference(tiny):
     study = Study(tiny | {"reference": BOTH})
     tp = {"cross_entropy": 5, "focal": 7, "dice": 9}
     table = table_of(study, lambda run, threshold: good(tp[run.loss], 10 - tp[run.loss]))
-    table = verdicts.verdicts(study, table, NOTHING_MEASURED)
+    table = judged(study, table)
     rows = table[(table["claim"] == "boundary") & (table["threshold"] == "0.5")]
     found = rows.set_index(["loss", "against"])["estimate"]
     dice = {loss: 2 * n / (10 + n) for loss, n in tp.items()}

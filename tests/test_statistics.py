@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from analysis.scores import statistics
 from analysis.scores.statistics import Estimate, Part, exact
@@ -26,10 +27,15 @@ def of_seeds(rng, n, *, seed, image=0.3, images=30, trials=TRIALS):
     return rng.normal(0, seed, (trials, n, 1)) + rng.normal(0, image, (trials, n, images))
 
 
-def of_sources(rng, n, k, windows, *, seed, source=0.15, image=0.1, rest=0.1, trials=TRIALS):
-    """Tables (trials, seeds, windows of k sources) with the same images; the truth is 0."""
+def of_sources(rng, shape, seed, images=(0.15, 0.1), rest=0.1, trials=TRIALS):
+    """Tables (trials, seeds, windows of k sources) with the same images, and the sources.
+
+    shape: (seeds, sources, windows of each). images: the spread of sources, and of their windows.
+    The truth is 0.
+    """
+    n, k, windows = shape
     sizes = [(trials, n, 1, 1), (trials, 1, k, 1), (trials, 1, k, windows), (trials, n, k, 1)]
-    spreads = (seed, source, image, 0.05)
+    spreads = (seed, *images, 0.05 * (rest > 0.05))
     total = sum(rng.normal(0, s, size) for s, size in zip(spreads, sizes, strict=True))
     total = total + rng.normal(0, rest, (trials, n, k, windows))
     return total.reshape(trials, n, k * windows), np.repeat(np.arange(k), windows)
@@ -125,7 +131,7 @@ def test_the_images_part_is_the_clustered_error_of_statsmodels():
 def test_windows_of_one_source_are_not_independent():
     """The same windows, as their own sources and as windows of four: the error is that of four."""
     rng = np.random.default_rng(2)
-    tables, four = of_sources(rng, 3, 4, 16, seed=0, image=0, rest=0.01, trials=1)
+    tables, four = of_sources(rng, (3, 4, 16), 0, (0.15, 0), rest=0.01, trials=1)
     clustered = statistics.estimate([(1, by_seed(tables[0]))], [four])
     alone = statistics.estimate([(1, by_seed(tables[0]))], [np.arange(64)])
     assert clustered.error > 3 * alone.error
@@ -205,7 +211,7 @@ def test_the_interval_of_shared_images_covers_the_truth(n, k, windows, seed):
 
     The least is .91: three seeds with most of the variance, and many images.
     """
-    tables, names = of_sources(np.random.default_rng(k), n, k, windows, seed=seed)
+    tables, names = of_sources(np.random.default_rng(k), (n, k, windows), seed)
     results = statistics.estimates([by_seed(table) for table in tables], [names] * TRIALS)
     wide, narrow = coverage(results)
     assert 0.9 < wide < 0.97
@@ -220,7 +226,7 @@ def test_the_mean_of_the_suite_is_covered_however_datasets_differ(apart):
     spreads = [0.01, 0.02, 0.03, 0.05, 0.05, 0.1, 0.15]
     suite = []
     for effect, spread in zip(effects, spreads, strict=True):
-        tables, names = of_sources(rng, 3, 12, 2, seed=spread)
+        tables, names = of_sources(rng, (3, 12, 2), spread)
         samples = [by_seed(table + effect) for table in tables]
         suite.append(statistics.estimates(samples, [names] * TRIALS))
     pooled = [statistics.pool(each) for each in zip(*suite, strict=True)]
@@ -324,6 +330,15 @@ def test_holms_correction_by_hand():
     corrected = statistics.correct([0.01, np.nan, 0.04, 0.02])
     assert corrected[[0, 2, 3]] == pytest.approx([0.03, 0.04, 0.04])
     assert np.isnan(corrected[1])
+    assert len(statistics.correct([])) == 0
+
+
+def test_holms_correction_is_that_of_statsmodels():
+    rng = np.random.default_rng(8)
+    for count in (1, 2, 5, 40):
+        p = rng.random(count) ** 3
+        expected = multipletests(p, method="holm")[1]
+        assert statistics.correct(p) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,15 @@ from experiments.plan.study import Study
 from experiments.runs.records import SIZE_BINS, RecordError
 from experiments.runs.table import check_table, read_table
 from tests.conftest import write_halves
-from tests.tables import NOTHING_MEASURED, good, noisy_counts, record_of, table_of
+from tests.tables import (
+    NOTHING_MEASURED,
+    OWN_SOURCES,
+    good,
+    lose,
+    noisy_counts,
+    record_of,
+    table_of,
+)
 
 
 def test_an_invalid_table_is_refused(tiny, tmp_path):
@@ -65,6 +73,27 @@ def test_a_rate_that_diverges_is_not_chosen(tiny):
     assert set(chosen.loc[chosen["loss"] == "cross_entropy", "learning_rate"]) == {0.003}
 
 
+def test_a_run_that_diverges_at_the_best_rate_scores_nothing_there(tiny):
+    """The rates diverge as often, and one is better at the tuned threshold only."""
+    tiny["training"]["learning_rate"] = [0.001, 0.003]
+    study = Study(tiny)
+
+    def counts(run, threshold):
+        best = 0.003 if threshold == "tuned" else 0.001
+        return good(6, 4) | {"val_dice": 0.9 if run.learning_rate == best else 0.1}
+
+    table = table_of(study, counts)
+    dice = (table["loss"] == "dice") & (table["stress"] == "none")
+    table = lose(table, "diverged", table.loc[dice & (table["seed"] == 1)].iloc[0])
+    table = lose(table, "diverged", table.loc[dice & (table["learning_rate"] == 0.003)].iloc[0])
+    scored = metrics.scores(tuning.tuned(study, table))
+    own = scored[(scored["loss"] == "dice") & (scored["stress"] == "none")]
+    means = own.groupby(["threshold", "learning_rate", "seed"])["score_dice"].mean()
+    expected = [("0.5", 0.001, 0, 0.75), ("0.5", 0.001, 1, 0)]
+    expected += [("tuned", 0.003, 0, 0), ("tuned", 0.003, 1, 0.75)]
+    assert [(*key, round(value, 5)) for key, value in means.items()] == expected
+
+
 def test_ranks_follow_the_scores_and_ties_are_not_separated(tiny):
     tiny["losses"]["jaccard"] = {}
     study = Study(tiny)
@@ -95,11 +124,11 @@ def counts_of(rng):
 
 def estimated(study, table, noise=None):
     records = [record_of(run, noise) for run in study.runs]
-    return estimates.estimates(study, tuning.fixed(study, table), records)
+    return estimates.estimates(study, tuning.fixed(study, table), records, OWN_SOURCES)
 
 
 def check_estimates(study, table, rows, shared):
-    """Every row equals statistics.estimate of its cell."""
+    """Every row equals statistics.estimate of its cell; shared: images are the same for all."""
     scored = metrics.scores(tuning.fixed(study, table))
     classes = metrics.scores(tuning.fixed(study, table), by_class=True)
     settings = {setting.label: setting for setting in study.settings}
@@ -109,7 +138,8 @@ def check_estimates(study, table, rows, shared):
         where |= {name: row[name] for name in ("loss", "threshold")}
         where |= {"class": row["class"]} if row["class"] else {}
         values = metrics.per_seed(classes if row["class"] else scored, row["metric"], where)
-        expected = statistics.estimate([(1, values)], shared=shared, draws=1000)
+        sources = [np.arange(max(map(len, values.values())))] if shared else None
+        expected = statistics.estimate([(1, values)], sources)
         for field in ("value", "low", "high", "n"):
             exact = pytest.approx(getattr(expected, field), abs=1e-12, nan_ok=True)
             assert row[field] == exact, row
@@ -190,6 +220,7 @@ def test_results_read_back_every_table_of_a_study(tiny, in_tmp):
     table.to_csv(folder / "runs.csv", index=False)
     (folder / "records.json").write_text(json.dumps([record_of(run) for run in study.runs]))
     NOTHING_MEASURED.to_csv(folder / "mechanism.csv", index=False)
+    OWN_SOURCES.to_csv(folder / "image_sources.csv", index=False)
     pd.testing.assert_frame_equal(results.table, table)
     estimates.run(results)
     verdicts.run(results)

@@ -76,7 +76,7 @@ def draw(results: Results, dataset: str) -> Captioned:
         f"Mean Dice score on {dataset} over the levels of each experiment, threshold 0.5, against "
         "each axis of the training grid, with the other axes at their reference "
         f"({study.settings[0].label}). {style.INTERVAL}; "
-        f"{style.counted(len(study.seeds), 'seed')}."
+        f"{style.seeds(study)}."
     )
     return figure, caption
 

@@ -59,10 +59,12 @@ def draw(results: Results, scope: Scope) -> Captioned:
     axes[1, 0].set_xlabel("Class, and its share of the pixels of the test images")
     style.legend(figure, axes[0, 0])
     runs = ok.groupby("loss")["seed"].nunique().sum()
+    planned = study.runs_at(scope.dataset, level, shared.setting, study.losses)
+    total = sum(len(study.plan.seeds(*where)) for where in planned)
     caption = (
         f"Each class of {scope.words} against the rest, stress {level.stress.name}: mean Dice "
         "score over seeds and over the test images in which the class is true or predicted. "
-        f"{style.INTERVAL}. {runs} of {len(study.losses) * len(study.seeds)} runs."
+        f"{style.INTERVAL}. {runs} of {total} runs."
     )
     return figure, caption
 

@@ -63,7 +63,7 @@ def draw(rows: pd.DataFrame, scope: Scope) -> Captioned:
         f"Overfitting to noise on {scope.words}, measured on the training images: the share of "
         "noisy labels that the trained model predicts at threshold 0.5, minus the share of clean "
         "pixels of the same class that it gets wrong in the same way. At 0 the model has not "
-        f"memorised the noise. {style.counted(len(study.seeds), 'seed')}, 95% intervals by "
+        f"memorised the noise. {style.seeds(study)}, 95% intervals by "
         "Student's t."
     )
     return figure, caption

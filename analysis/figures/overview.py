@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis import claims
+from analysis.families import PRIMARY
 from analysis.figures import style
 from analysis.figures.scope import Captioned, Planned, cell_labels
 from analysis.verdicts import POOLED
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
 
 THRESHOLDS = {"0.5": "full", "tuned": "none"}
 """Threshold -> fill of its marker."""
+THICK = {"linewidth": 2, "solid_capstyle": "butt"}
+RING = {
+    "marker": "o",
+    "markersize": 9,
+    "fillstyle": "none",
+    "color": "black",
+    "markeredgewidth": 0.6,
+}
 
 
 def figures(results: Results) -> Iterator[Planned]:
@@ -101,7 +110,10 @@ def draw(study: Study, verdicts: pd.DataFrame, reference: str) -> Captioned:
 
 
 def panel(axis: Axes, claim: claims.Claim, verdicts: pd.DataFrame, layout: Layout) -> None:
-    """Draw the estimates of one claim, with the smallest difference as a dotted line."""
+    """Draw the estimates of one claim, with the smallest difference as a dotted line.
+
+    The 90% interval is the thick part of the 95% interval. A ring marks the primary verdict.
+    """
     axis.axvline(0, **style.GREY | {"color": "0.8"})
     axis.axvline(claim.smallest, **style.GREY | {"color": "0.4", "linestyle": ":"})
     lines = style.lines(layout.losses)
@@ -111,7 +123,11 @@ def panel(axis: Axes, claim: claims.Claim, verdicts: pd.DataFrame, layout: Layou
         line = style.points(lines[loss]) | {"label": style.name(loss)}
         line["fillstyle"] = THRESHOLDS[verdict["threshold"]]
         point = {"value": verdict["estimate"], "low": verdict["low"], "high": verdict["high"]}
-        style.intervals(axis, [row + 0.7 * layout.shift(verdict)], point, line, horizontal=True)
+        position = row + 0.7 * layout.shift(verdict)
+        style.intervals(axis, [position], point, line, horizontal=True)
+        axis.plot(verdict[["low90", "high90"]], [position] * 2, color=line["color"], **THICK)
+        if verdict["family"] == PRIMARY:
+            axis.plot(verdict["estimate"], position, **RING)
         if verdict["n"] < verdict["planned"]:
             incomplete.add(row)
     labels = [
@@ -130,11 +146,15 @@ def caption(verdicts: pd.DataFrame, reference: str, by_loss: bool) -> str:
         if by_loss
         else "Threshold 0.5. "
     )
+    pooled = f"{POOLED.capitalize()}: their mean, not that of others. " * any(
+        verdicts["dataset"] == POOLED
+    )
     return (
         f"Estimate of each claim for each loss against {reference}; values to the right agree "
-        f"with the claim. {markers}Dotted: the smallest difference that matters. An interval that "
-        "is entirely to the right of it supports the claim, one entirely to the left contradicts "
-        "it, subject to the correction for the number of comparisons. "
-        f"{style.INTERVAL}; up to {style.counted(seeds, 'paired seed')} each. For the claim about "
+        f"with the claim. {markers}Ring: the primary verdict. Dotted: the smallest difference that "
+        "matters. The thick part is the 90% interval: one that is entirely to the right of the "
+        "dotted line supports the claim, one entirely to the left contradicts it, subject to the "
+        f"correction for the verdicts of the family. {pooled}{style.INTERVAL}; up to "
+        f"{style.counted(seeds, 'paired seed')} each. For the claim about "
         f"the tuned threshold, {reference} is always at its tuned threshold."
     )

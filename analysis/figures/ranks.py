@@ -59,7 +59,7 @@ def draw(results: Results) -> Captioned:
     figure.supxlabel("Rank by mean Dice score (1 is the best)", fontsize=8)
     caption = (
         "Rank of each loss by its mean Dice score over the levels of an experiment, threshold 0.5, "
-        f"fixed learning rate; {style.counted(len(study.seeds), 'seed')}. Lines: range of 95% of "
+        f"fixed learning rate; {style.seeds(study)}. Lines: range of 95% of "
         "the ranks when seeds and test images are resampled, in the same way for all losses. This "
         "study does not separate losses with overlapping lines."
     )

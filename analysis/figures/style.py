@@ -6,7 +6,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,6 +20,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterSciNotation
 
 from losses import LOSSES
+
+if TYPE_CHECKING:
+    from experiments.plan.study import Study
 
 WIDTH, COLUMN = 7.2, 3.5
 """Inches: text width of a page, and width of one of two columns."""
@@ -37,7 +40,10 @@ SPARE = (("#009E73", "P"), ("#56B4E9", "X"), ("#B8A800", "*"), ("#7F7F7F", "h"),
 MUTED = ("#88CCEE", "#CC6677", "#DDCC77", "#117733", "#AA4499", "#44AA99", "#882255", "#999933")
 DASHES = ("-", "--", ":", "-.")
 VERDICT_COLOURS = {"supported": "#0072B2", "contradicted": "#D55E00", "undecided": "#7F7F7F"}
-INTERVAL = "95% intervals from a bootstrap over seeds and test images, Student's t on the seeds"
+INTERVAL = (
+    "95% intervals by Student's t, from seeds and, where all seeds share the test images, from the "
+    "sources of the images"
+)
 """Origin of the intervals, for captions."""
 LONGEST, LONG_WORD = 48, 20
 """Characters of a label in a figure, and of a word in it."""
@@ -96,6 +102,12 @@ def counted(number: int, noun: str) -> str:
     ('1 seed', '3 seeds')
     """
     return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def seeds(study: Study) -> str:
+    """Return the number of seeds of a study, or the least and the greatest."""
+    *least, most = study.plan.numbers
+    return "".join(f"{number} to " for number in least) + counted(most, "seed")
 
 
 def wrapped(text: str, characters: int, labels: int) -> str:

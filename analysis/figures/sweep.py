@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from analysis import claims, theory
 from analysis.figures import style
 from analysis.figures.scope import Captioned, Planned, Scope, of_experiments
-from analysis.scores import metrics
+from analysis.scores import metrics, tuning
 from analysis.scores.metrics import METRICS, Metric
 from experiments.plan.knobs import CONTROLLED_FRACTION
 
@@ -37,7 +37,7 @@ def draw(results: Results, scope: Scope) -> Captioned:
     panels = [("dice", "0.5"), ("dice", "tuned"), (other_metric(scope.experiment.name), "0.5")]
     figure, axes = style.subplots(1, 3, (style.WIDTH, 2.7))
     estimates = metrics.select(results.estimates, **scope.rows(), **{"class": ""})
-    runs = runs_per_cell(results.scored, scope)
+    runs = runs_per_cell(metrics.select(results.table, status="ok"), scope)
     for axis, (metric, threshold) in zip(axes.flat, panels, strict=True):
         rows = metrics.select(estimates, metric=metric, threshold=threshold)
         panel(axis, rows, scope, runs, METRICS[metric].bounds)
@@ -57,11 +57,19 @@ def other_metric(experiment: str) -> str:
     return about[0].also if about else "area_ratio"
 
 
-def runs_per_cell(scored: pd.DataFrame, scope: Scope) -> np.ndarray:
-    """Return the number of runs with scores, (losses, levels)."""
-    cells = [metrics.select(scored, **scope.where(level)) for level in scope.levels]
+def runs_per_cell(table: pd.DataFrame, scope: Scope) -> np.ndarray:
+    """Return the number of runs in the table at the fixed learning rate, (losses, levels)."""
+    table = tuning.fixed(scope.study, table)
+    cells = [metrics.select(table, **scope.where(level)) for level in scope.levels]
     seeds = [cell.groupby("loss")["seed"].nunique() for cell in cells]
     return np.array([[each.get(loss, 0) for each in seeds] for loss in scope.study.losses])
+
+
+def seeds_per_cell(scope: Scope) -> np.ndarray:
+    """Return the number of planned seeds, (losses, levels)."""
+    study, dataset, setting = scope.study, scope.dataset, scope.setting
+    cells = [study.runs_at(dataset, level, setting, study.losses) for level in scope.levels]
+    return np.array([[len(study.plan.seeds(*where)) for where in runs] for runs in cells]).T
 
 
 def positions(scope: Scope, shift: float) -> np.ndarray:
@@ -86,7 +94,7 @@ def panel(
         points = points.reindex([level.label for level in scope.levels])
         line = line if scope.experiment.axis else style.points(line)
         style.intervals(axis, x, points, {**line, "label": style.name(loss)}, bounds=bounds)
-        for position in x[runs[i] < len(scope.study.seeds)]:
+        for position in x[runs[i] < seeds_per_cell(scope)[i]]:
             bottom = axis.get_xaxis_transform()
             axis.plot(position, 0.02, "x", color=line["color"], transform=bottom)
 
@@ -135,7 +143,7 @@ def expected(axis: Axes, scope: Scope) -> None:
 def caption(results: Results, scope: Scope, runs: int) -> str:
     """Return the caption: the scores, the intervals, and the runs that they are computed from."""
     study = scope.study
-    planned = len(scope.levels) * len(study.losses) * len(study.seeds)
+    planned = seeds_per_cell(scope).sum()
     images = [
         metrics.select(results.scored, **scope.where(v))["image"].nunique() for v in scope.levels
     ]
@@ -143,7 +151,7 @@ def caption(results: Results, scope: Scope, runs: int) -> str:
         f"{style.title(scope.experiment.name).capitalize()} on {scope.words}: mean of the score "
         f"over test images and seeds, at threshold 0.5 and (middle) at the threshold tuned on "
         f"validation images. {style.INTERVAL}. {runs} of {planned} runs "
-        f"({style.counted(len(study.seeds), 'seed')}, "
+        f"({style.seeds(study)}, "
         f"{style.counted(min(images), 'test image')} each)."
     )
     dataset = study.datasets[scope.dataset]
@@ -156,5 +164,7 @@ def caption(results: Results, scope: Scope, runs: int) -> str:
             f"jumps at a flip rate of {theory.breakdown('dice', true_share(scope)):.3f}."
         )
     if runs < planned:
-        text += " A cross at the bottom marks a cell with diverged or failed runs."
+        text += (
+            " A cross at the bottom marks a cell with failed runs, or diverged ones, which score 0."
+        )
     return text

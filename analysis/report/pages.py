@@ -10,8 +10,9 @@ import pandas as pd
 
 from analysis import claims
 from analysis.claims import Claim
+from analysis.families import YES
 from analysis.figures import style
-from analysis.report.tables import interval, signed
+from analysis.report.tables import following, interval, signed
 from analysis.verdicts import POOLED, headline
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def line(study: Study, claim: Claim, row: Row, others: Iterable[Row]) -> Row:
 
 
 def result(row: Row) -> str:
-    """Return a verdict with its estimate and interval."""
+    """Return a verdict with its estimate and 95% interval."""
     return f"{row['verdict']}, {signed(row['estimate'])} ({interval(row)})"
 
 
@@ -138,10 +139,19 @@ def sentence(claim: Claim, row: Row) -> str:
     )
     if mechanism:
         return f"{words}: {signed(row['estimate'])} ({row['stress']}; computed)."
+    pooled = row["dataset"] == POOLED
+    average = f"on average over these {row['n']:.0f} datasets, " if pooled else ""
     return (
-        f"{words}: {signed(row['estimate'])} {row['unit']} (95% interval {interval(row)}, "
-        f"{row['n']} of {row['planned']} {sampled(row)})."
+        f"{words}: {average}{signed(row['estimate'])} {row['unit']} (95% interval "
+        f"{interval(row)}; 90% {interval(row, 'low90', 'high90')}; {row['n']} of "
+        f"{row['planned']} {sampled(row)}).{elsewhere(row)}"
     )
+
+
+def elsewhere(row: Row) -> str:
+    """Return the sentence on a dataset that is not in the suite; empty for a single dataset."""
+    effect = following(row)
+    return f" A dataset that is not among them would show {effect} (95% prediction)." * bool(effect)
 
 
 def sampled(row: Row) -> str:
@@ -154,18 +164,20 @@ def sampled(row: Row) -> str:
 
 
 def reason(row: Row) -> str:
-    """Return the reason for a verdict."""
+    """Return the reason for a verdict, with the remarks on it."""
     smallest = f"the smallest difference that matters, {row['smallest']:+g}"
-    if row["reason"]:
-        return f"{row['reason'][0].upper()}{row['reason'][1:]}."
-    if row["level"] == "mechanism" and row["verdict"] != "undecided":
-        side = {"supported": "At least", "contradicted": "Below"}[row["verdict"]]
-        return f"{side} {smallest}."
-    return {
-        "supported": f"The whole interval is at least {smallest}.",
-        "contradicted": f"The whole interval is below {smallest}: {row['finding']}.",
-        "undecided": f"The interval contains {smallest}: more {sampled(row)} would decide.",
-    }[row["verdict"]]
+    sentences = {
+        "supported": f"At least {smallest}",
+        "contradicted": f"Below {smallest}: {row['finding']}",
+        "undecided": f"{row['finding'][0].upper()}{row['finding'][1:]}",
+    }
+    family = f" (p = {row['p_corrected']:.2g}, {row['family']} family)" * bool(row["family"])
+    decided = row["verdict"] != "undecided"
+    found = [sentences[row["verdict"]] + family * decided]
+    if row["fragile"] == YES:
+        found.append("Without some single seed it would not be decided")
+    found += [f"{text[0].upper()}{text[1:]}" for text in row["reason"].split("; ") if text]
+    return " ".join(f"{sentence}." for sentence in found)
 
 
 def decides(study: Study, claim: Claim, lines: Iterable[Row], level: str) -> Row | None:

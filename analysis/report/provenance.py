@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from analysis import looks
 from analysis.figures import style
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def provenance(results: Results) -> list[tuple[str, str]]:
         ("Training and evaluation", f"{seconds / 60:.1f} minutes in total, one thread per run"),
         ("Written", f"{min(written)} to {max(written)}"),
     ]
+    if study.adaptive:
+        lines.insert(1, ("Looks", looks.summary(study, study.decisions[-1])))
     packages = sorted({package for record in records for package in record["versions"]})
     return lines + [
         (package, counts(record["versions"].get(package) for record in records))

@@ -55,6 +55,7 @@ def render(results: Results) -> str:
     ).get_template("report.html.j2")
     return template.render(
         study=study,
+        seeds=style.seeds(study),
         axes=[(style.title(axis), values) for axis, values in axes(study)],
         pages=claims,
         figures=figures,

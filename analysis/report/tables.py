@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from experiments.plan.study import Study
 
 FIRST_STEP = "first foreground, step"
-FORMATS = {FIRST_STEP: "{:.0f}"} | {
+FORMATS = {FIRST_STEP: "{:.0f}", "seeds needed": "{:.0f}"} | {
     metric.column: "{:.1f}"
     for metric in METRICS.values()
     if metric.column and np.isinf(metric.bounds[1]) and not metric.ratio
@@ -64,13 +64,28 @@ def signed(value: float) -> str:
     return "–" if np.isnan(value) else f"{round(value, 3) + 0.0:+.3f}".replace("-", "−")
 
 
-def interval(row: Any) -> str:
-    """Return the 95% interval of a row.
+def interval(row: Any, low: str = "low", high: str = "high") -> str:
+    """Return the interval of a row between two of its columns; by default that of 95%.
 
     >>> interval({"low": -0.5, "high": 0.25})
     '−0.500 to +0.250'
     """
-    return f"{signed(row['low'])} to {signed(row['high'])}"
+    return f"{signed(row[low])} to {signed(row[high])}"
+
+
+def following(row: Any) -> str:
+    """Return the effect of a dataset that is not in the suite; empty for a single dataset.
+
+    >>> row = {"next_low": -0.2, "next_high": 0.4, "next_probability": 0.75, "smallest": 0.05}
+    >>> following(row)
+    '−0.200 to +0.400, at least +0.05 with probability 0.75'
+    """
+    if np.isnan(row["next_probability"]):
+        return ""
+    return (
+        f"{interval(row, 'next_low', 'next_high')}, at least {row['smallest']:+g} with probability "
+        f"{row['next_probability']:.2f}"
+    )
 
 
 def axes_of(table: pd.DataFrame) -> list[str]:
@@ -128,16 +143,26 @@ def verdicts(study: Study, table: pd.DataFrame) -> pd.DataFrame:
             "setting": table["setting"],
             "loss": table["loss"].map(style.name),
             "reference": table["against"].map(style.name),
+            "family": table["family"],
             "verdict": table["verdict"],
+            "finding": table["finding"],
             "estimate": table["estimate"].map(signed),
             "95% interval": [
                 "exact" if row["level"] == "mechanism" else interval(row) for row in rows
             ],
+            "90% interval": [
+                "exact" if row["level"] == "mechanism" else interval(row, "low90", "high90")
+                for row in rows
+            ],
+            "another dataset (95%)": [following(row) for row in rows],
             "threshold": table["threshold"],
             "learning rate": table["rate"],
             "smallest": table["smallest"].map("{:+g}".format),
             "p": table["p_corrected"],
             "n": [f"{row['n']} of {row['planned']}" for row in rows],
+            "seeds needed": table["seeds_needed"],
+            "fragile": table["fragile"],
+            "floor": table["floor"],
         }
     )
     if len(study.references) == 1:
@@ -197,16 +222,19 @@ def classes(study: Study, table: pd.DataFrame) -> pd.DataFrame:
     """Return the scores of each class against the rest, for datasets with several classes."""
     several = [d.name for d in study.datasets.values() if len(d.class_names) > 1]
     fixed = tuning.fixed(study, table)
+    planned = fixed.groupby(row_columns(table))["seed"].nunique()
     scored = metrics.scores(fixed[fixed["dataset"].isin(several)], by_class=True)
     keys = ["dataset", "stress", *axes_of(table), "class", "loss", "threshold"]
     rows = []
     for key, group in scored.groupby(keys, sort=False):
         sums = group.groupby("seed")[PIXELS].sum()
+        row = dict(zip(keys, key, strict=True))
+        cell = tuple(row[name] for name in row_columns(table))
         rows.append(
-            dict(zip(keys, key, strict=True))
+            row
             | {
                 "share of pixels": metrics.share(sums["tp"] + sums["fn"], sums.sum(axis=1)).mean(),
-                "runs": f"{len(sums)} of {len(study.seeds)}",
+                "runs": f"{len(sums)} of {planned[cell]}",
                 "never predicted": int((sums["tp"] + sums["fp"] == 0).sum()),
                 "DSC of all pixels": metrics.dice(sums).mean(),
             }
@@ -229,7 +257,7 @@ def runs(study: Study, table: pd.DataFrame, records: list[dict[str, Any]]) -> pd
     for key, counts in status.iterrows():
         ok = int(counts.get("ok", 0))
         row = dict(zip(keys, key, strict=True)) | {
-            "ok": f"{ok} of {len(study.seeds)}",
+            "ok": f"{ok} of {counts.sum()}",
             "diverged": int(counts.get("diverged", 0)),
             "failed": int(counts.get("failed", 0)),
         }
@@ -296,7 +324,7 @@ def flips(study: Study, table: pd.DataFrame) -> pd.DataFrame:
                 "measured": shares.mean(),
                 "smallest run": shares.min(),
                 "largest run": shares.max(),
-                "runs": f"{len(shares)} of {len(study.seeds)}",
+                "runs": f"{len(shares)} of {group['seed'].nunique()}",
             }
         )
     return with_names(with_setting(pd.DataFrame(rows), axes_of(table)))

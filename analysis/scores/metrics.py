@@ -215,14 +215,19 @@ def scores(table: pd.DataFrame, *, by_class: bool = False) -> pd.DataFrame:
 
 
 def _with_diverged(table: pd.DataFrame, scored: pd.DataFrame) -> pd.DataFrame:
-    """Add the rows of the runs that diverged; their images are those of other runs of the cell."""
+    """Add the rows of the runs that diverged; their images are those of other runs of the cell.
+
+    A run that diverged has a row for each threshold, or for its own if it has one.
+    """
     lost = table[table["status"] == "diverged"]
     if not len(lost):
         return scored
-    lost = lost[key_columns(table)].drop_duplicates()
+    lost = lost[[*key_columns(table), "threshold"]].drop_duplicates()
     cell = ["dataset", "stress", "seed"]
     images = scored[[*cell, "threshold", "image", "class"]].drop_duplicates()
-    rows = lost.merge(images, on=cell).assign(status="diverged")
+    rows = lost.merge(images, on=cell, suffixes=("_own", "")).assign(status="diverged")
+    own = rows["threshold_own"]
+    rows = rows[own.isna() | (own == rows["threshold"])]
     worst = {f"score_{name}": metric.worst for name, metric in METRICS.items()}
     rows = rows.assign(
         **{name: np.nan if value is None else value for name, value in worst.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,21 +39,21 @@ def ranks(
 ) -> pd.DataFrame:
     """Return a row of COLUMNS per dataset, experiment, grid setting and loss.
 
-    Every draw takes the same seeds and images for all losses. Losses with a missing run are left
-    out.
+    Every draw takes the same seeds and images for all losses: of the seeds that all of them have.
+    Losses with a missing run are left out.
     """
     rows = []
     for case, cells in _cases(study):
-        tables = {}
+        tables, seeds = {}, _common(study, case)
         for loss in study.losses:
             where = {"loss": loss, "threshold": threshold}
-            of_levels = [_table(scored, cell | where) for cell in cells]
-            if all(len(table) == len(study.seeds) for table in of_levels):
+            of_levels = [_table(scored, cell | where, seeds) for cell in cells]
+            if all(len(table) == len(seeds) for table in of_levels):
                 tables[loss] = of_levels
         if not tables:
             continue
         shared = not study.datasets[case["dataset"]].controlled
-        totals = _draw(list(tables.values()), len(study.seeds), draws, shared)
+        totals = _draw(list(tables.values()), len(seeds), draws, shared)
         scores = [np.mean([np.nanmean(t, 1).mean() for t in each]) for each in tables.values()]
         rank, places = places_of(np.array(scores)), places_of(totals)
         for k, loss in enumerate(tables):
@@ -82,12 +82,22 @@ def places_of(scores: Float[np.ndarray, " losses *draws"]) -> Int[np.ndarray, " 
     return 1 + (-scores).argsort(0).argsort(0)
 
 
-def _table(scored: pd.DataFrame, where: dict[str, Any]) -> np.ndarray:
-    """Return the Dice scores (seeds, images) of a loss at a level."""
+def _common(study: Study, case: dict[str, str]) -> list[int]:
+    """Return the seeds that all losses have at all levels."""
+    levels = study.experiments[case["experiment"]].levels[case["dataset"]]
+    settings = {setting.label: setting for setting in study.settings}
+    return study.plan.common(
+        where
+        for level in levels
+        for where in study.runs_at(case["dataset"], level, settings[case["setting"]], study.losses)
+    )
+
+
+def _table(scored: pd.DataFrame, where: dict[str, Any], seeds: Sequence[int]) -> np.ndarray:
+    """Return the Dice scores (seeds, images) of a loss at a level, for those of the seeds."""
     values = metrics.per_seed(scored, "dice", where)
-    if not values:
-        return np.empty((0, 0))
-    return statistics.rectangle([values[seed] for seed in sorted(values)])
+    rows = [values[seed] for seed in sorted(seeds) if seed in values]
+    return statistics.rectangle(rows) if rows else np.empty((0, 0))
 
 
 def _draw(losses: list[list[np.ndarray]], n: int, draws: int, shared: bool) -> np.ndarray:

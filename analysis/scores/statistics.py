@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 from scipy import special
-from statsmodels.stats.multitest import multipletests
 
 LEVEL = 0.05
 """Error rate of a family of verdicts, and of an interval."""
@@ -335,14 +334,17 @@ def next_dataset(values: Sequence[float], smallest: float) -> Prediction:
 def correct(p_values: Sequence[float]) -> Float[np.ndarray, " p"]:
     """Return p values after Holm's correction for their number; NaN stay NaN.
 
+    The i-th smallest of m is multiplied by m + 1 - i, and is at least the one before it (Holm,
+    1979). statsmodels collects garbage in every call, which costs more than the rest of a study.
+
     >>> correct([0.01, NAN, 0.04]).tolist()
     [0.02, nan, 0.04]
     """
     p = np.asarray(p_values, float)
+    order = np.argsort(p)[: int((~np.isnan(p)).sum())]  # NaN are last
     result = np.full(len(p), np.nan)
-    known = ~np.isnan(p)
-    if known.any():
-        result[known] = multipletests(p[known], method="holm")[1]
+    raised = p[order] * np.arange(len(order), 0, -1)
+    result[order] = np.minimum(1, np.maximum.accumulate(raised))
     return result
 
 
@@ -374,10 +376,34 @@ def seeds_needed(
     if not estimated.parts or np.isnan(estimated.error):
         return None
     for n in range(LEAST, most + 1):
-        parts = [
-            Part(part.variance * part.seeds / n, n - 1, n) if part.seeds else part
-            for part in estimated.parts
-        ]
-        if _of_parts(estimated.value, parts, estimated.n).p(smallest) <= level:
+        if with_seeds(estimated, n).p(smallest) <= level:
             return n
     return None
+
+
+def with_seeds(estimated: Estimate, n: int) -> Estimate:
+    """Return an estimate as it would be from n seeds if value and spread stayed."""
+    parts = [
+        Part(part.variance * part.seeds / n, n - 1, n) if part.seeds else part
+        for part in estimated.parts
+    ]
+    return _of_parts(estimated.value, parts, estimated.n)
+
+
+def chance(estimated: Estimate, smallest: float, level: float, most: int) -> float:
+    """Return the probability that an open estimate will be decided with `most` seeds.
+
+    The future value, given the present one, is Student's t about it; its variance is the seeds'
+    parts times 1 - seeds / most. level: greatest one-sided p.
+
+    >>> round(chance(Estimate(0.05, 0.1, 2, 3, (Part(0.01, 2, 3),)), 0.05, 0.03, 12), 2)
+    0.34
+    """
+    later = with_seeds(estimated, most)
+    bound = special.stdtrit(later.df, 1 - level) * later.error
+    distance = estimated.value - smallest
+    variance = sum(p.variance * max(0.0, 1 - p.seeds / most) for p in estimated.parts if p.seeds)
+    if not variance:
+        return float(abs(distance) >= bound)
+    ends = (distance - bound) / variance**0.5, (-distance - bound) / variance**0.5
+    return float(sum(special.stdtr(estimated.df, end) for end in ends))

@@ -1,4 +1,7 @@
-"""Learning rates: the fixed one, and the best of the grid on validation images, for each cell."""
+"""Learning rates: the fixed one, and the best of the grid on validation images, for each cell.
+
+The best rate is chosen and scored with the same seeds, so its scores are slightly optimistic.
+"""
 
 from __future__ import annotations
 
@@ -58,18 +61,22 @@ def fixed(study: Study, table: pd.DataFrame) -> pd.DataFrame:
 def tuned(study: Study, table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of each cell at its best learning rate.
 
-    Cells without any successful run are kept at the fixed rate.
+    A run without counts gets the threshold for which its rate is the best. Cells without any
+    successful run are kept at the fixed rate.
     """
     cell = cell_columns(table)
     best = grid(table)
     best = best.loc[best["best"], [*cell, RATE]]
     chosen = table.merge(best, on=[*cell, RATE])
+    without = table[table["status"] != "ok"].drop(columns="threshold")
+    without = without.merge(best, on=[*cell[:-1], RATE])[table.columns]
     at_rate = fixed(study, table)
     lost = at_rate[at_rate["status"] != "ok"].merge(
         best[cell[:-1]].drop_duplicates(), how="left", indicator=True, on=cell[:-1]
     )
     lost = metrics.select(lost, _merge="left_only").drop(columns="_merge")
-    return pd.concat([chosen, lost], ignore_index=True) if len(lost) else chosen
+    parts = [part for part in (chosen, without, lost) if len(part)]
+    return pd.concat(parts, ignore_index=True) if len(parts) > 1 else chosen
 
 
 def rates(study: Study, table: pd.DataFrame) -> dict[str, pd.DataFrame]:

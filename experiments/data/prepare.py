@@ -18,6 +18,7 @@ from experiments.data.scenes import borders, observed, scenes, sources
 from experiments.data.source import Masks, Source, read_source
 from experiments.errors import ConfigError
 from experiments.layout import CLEAN, FOREGROUND, INSTANCES, MASKS, SPLITS
+from experiments.plan import looks
 from experiments.plan.knobs import LABEL_KNOBS, Stress
 from experiments.plan.seeds import stable_seed
 from losses import nearest
@@ -36,26 +37,41 @@ log = logging.getLogger("dicebench")
 
 
 def run(study: Study, name: str | None = None) -> None:
-    """Write all cells of a dataset, or of every dataset if `name` is None.
+    """Write all cells of a dataset at a look, or every cell if `name` is None.
 
-    ConfigError if the study has no such dataset.
+    name: of a dataset, with a suffix after the first look (`looks.named`). ConfigError if the study
+    has no such dataset.
     """
-    if name is not None and name not in study.datasets:
+    parts = {
+        looks.named(dataset, look): (dataset, look)
+        for look in range(1, len(study.looks) + 1)
+        for dataset in study.datasets
+    }
+    if name is not None and name not in parts:
         raise ConfigError(
-            f"prepare: unknown dataset {name!r}{nearest(name, study.datasets)}; "
-            f"allowed: {', '.join(study.datasets)}"
+            f"prepare: unknown dataset {name!r}{nearest(name, parts)}; allowed: {', '.join(parts)}"
         )
-    for dataset in [study.datasets[name]] if name else study.datasets.values():
-        source = read_source(study, dataset)
-        for stress_name, knobs in study.stresses(dataset.name).items():
-            shown = None if dataset.controlled else checked_scenes(study, dataset, knobs, source)
-            for seed in study.seeds:
-                measured = write_cell(study, dataset, stress_name, seed, shown, source)
-            log.info(
-                "prepared %s %s: %d seeds, foreground %.4f, label agreement %.3f",
-                *(dataset.name, stress_name, len(study.seeds)),
-                *(measured["foreground_fraction"]["train"], measured["label_agreement"]),
-            )
+    for dataset, look in [parts[name]] if name else parts.values():
+        _prepare(study, study.datasets[dataset], look)
+
+
+def _prepare(study: Study, dataset: Dataset, look: int) -> None:
+    """Write the cells of a dataset whose seeds are new at a look."""
+    stresses = study.stresses(dataset.name)
+    planned = {name: study.plan.seeds(dataset.name, name, look=look) for name in stresses}
+    source = read_source(study, dataset) if any(planned.values()) else None
+    for stress_name, seeds in planned.items():
+        if not seeds:
+            continue
+        knobs = stresses[stress_name]
+        shown = None if dataset.controlled else checked_scenes(study, dataset, knobs, source)
+        for seed in seeds:
+            measured = write_cell(study, dataset, stress_name, seed, shown, source)
+        log.info(
+            "prepared %s %s: %d seeds, foreground %.4f, label agreement %.3f",
+            *(dataset.name, stress_name, len(seeds)),
+            *(measured["foreground_fraction"]["train"], measured["label_agreement"]),
+        )
 
 
 def write_cell(

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from experiments.layout import CONFIG, CONTACT, FIGURES, ORIGIN, PAPER, RECORDS, REPORT, RUNS
+from experiments.layout import CONFIG, CONTACT, FIGURES, LOOKS, ORIGIN, PAPER, RECORDS, REPORT, RUNS
 from experiments.origin import calls, datasets
 from experiments.plan import versions
 
@@ -48,6 +48,7 @@ PARTS = {
     RECORDS: "records of all runs",
     REPORT: "report with verdicts, figures, tables and provenance",
     "runs/": "record, counts and pictures of each run",
+    f"{LOOKS}/": "decisions of the looks: verdicts, and runs that got more seeds",
     f"{FIGURES}/": "figures as SVG, PDF and PNG, with captions",
     f"{CONTACT}/": "contact sheets of the stressed images",
     f"{ORIGIN}/": "calls, uncommitted code, packages, custom losses and sources of the datasets",

@@ -3,7 +3,7 @@
 `experiments.plan.reading` reads a configuration with them; `schema` is for editors.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -14,40 +14,16 @@ from pydantic import (
     Field,
     Tag,
     WithJsonSchema,
-    WrapValidator,
     create_model,
 )
 
 from experiments.errors import ConfigError
 from experiments.layout import FOREGROUND
 from experiments.plan.knobs import KNOBS, Knob
+from experiments.plan.looks import Seeds
 from experiments.plan.losses import loss_specs
-from experiments.plan.values import numbers, to_flag, to_label, to_name, to_number, to_whole, unique
-
-
-def number(**bounds: float) -> Any:
-    """Return the type of numbers within bounds (ge, gt, le, lt); whole numbers stay whole."""
-
-    def check(value: Any, within: Callable[[Any], float]) -> int | float:
-        value = to_number(value)
-        if isinstance(value, bool):
-            raise ValueError(f"{value!r} is not allowed; allowed: a number")
-        within(value)
-        return int(value) if value == int(value) and abs(value) < 2**53 else value
-
-    return Annotated[float, Field(allow_inf_nan=False, **bounds), WrapValidator(check)]
-
-
-def whole(**bounds: int) -> Any:
-    """Return the type of whole numbers within bounds (ge, le, multiple_of)."""
-    return Annotated[int, Field(**bounds), BeforeValidator(to_whole)]
-
-
-Name = Annotated[str, BeforeValidator(to_name)]
-Label = Annotated[str, BeforeValidator(to_label)]
-Text = Annotated[str, Field(min_length=1)]
-Count = whole(ge=1)
-Flag = Annotated[bool, BeforeValidator(to_flag)]
+from experiments.plan.types import Count, Flag, Label, Name, Text, number, whole
+from experiments.plan.values import numbers, to_flag, to_name, to_number, unique
 
 
 class Settings(BaseModel):
@@ -314,21 +290,6 @@ class ExperimentSettings(Settings):
     levels: dict[Label, LevelSettings | None] | None = None
 
 
-SEEDS = 10_000
-"""Number of seeds, at most."""
-
-
-def seed_list(value: Any) -> Any:
-    """Read ``4`` as the seeds 0 to 3."""
-    value = to_number(value)
-    number = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= SEEDS
-    if not number and not isinstance(value, list):
-        raise ValueError(
-            f"{value!r} is not allowed; allowed: at most {SEEDS} seeds, or a list of seeds"
-        )
-    return list(range(value)) if isinstance(value, int) else value
-
-
 class Timeout(Settings):
     """Seconds after which a run is stopped: of one training step, and of the whole run."""
 
@@ -376,16 +337,7 @@ class Config(Settings):
         WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}}),
     ] = ["cross_entropy"]
     experiments: Annotated[dict[Name, ExperimentSettings], Field(min_length=1)] | None = None
-    seeds: (
-        Annotated[
-            list[whole(ge=0)],
-            Field(min_length=1),
-            BeforeValidator(unique),
-            BeforeValidator(seed_list),
-            WithJsonSchema({"type": ["integer", "array"], "items": {"type": "integer"}}),
-        ]
-        | None
-    ) = None
+    seeds: Seeds | None = None
     image_size: whole(ge=16, le=8192, multiple_of=8) = 64
     training: TrainingGrid = TrainingGrid()
     models: dict[Name, TrainingPart] = {}

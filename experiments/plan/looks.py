@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from experiments.errors import ConfigError
+from experiments.layout import LOOKS
 from experiments.plan.types import Count, whole
 from experiments.plan.values import to_number, unique
 
@@ -144,7 +145,7 @@ def file(look: int) -> str:
     >>> file(2)
     'looks/look-2.json'
     """
-    return f"looks/look-{look}.json"
+    return f"{LOOKS}/look-{look}.json"
 
 
 class Plan:

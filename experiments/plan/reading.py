@@ -21,6 +21,7 @@ from experiments.plan.config import (
     Training,
     TrainingPart,
 )
+from experiments.plan.looks import Looks
 from losses import nearest
 
 ALLOWED = {
@@ -73,6 +74,8 @@ def _problem(error: Mapping[str, Any], values: Any) -> Iterator[str]:
             f"{setting}: {value!r} is not allowed{nearest(value, allowed)}; "
             f"allowed: {', '.join(allowed)}"
         )
+    elif kind == "missing":
+        yield f"{setting}: the setting {error['loc'][-1]!r} is missing"
     else:
         allowed = ALLOWED.get(kind, error["msg"]).format(**context)
         yield f"{setting}: {value!r} is not allowed; allowed: {allowed}"
@@ -122,6 +125,8 @@ def _fields_at(parents: list[str]) -> Iterable[str]:
             model = ExperimentSettings
         case ["experiments", *_]:
             model = LevelSettings
+        case ["seeds"]:
+            model = Looks
         case ["timeout"]:
             model = Timeout
         case ["models", _]:

@@ -83,16 +83,21 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class Job:
-    """Runs that one job of the workflow trains."""
+    """Runs that one job of the workflow trains.
+
+    possible: those that it trains if each run gets the seeds of its look.
+    """
 
     name: str
     dataset: str
     runs: tuple[RunSpec, ...]
+    possible: tuple[RunSpec, ...]
+    look: int
 
     @property
     def fingerprint(self) -> str:
-        """Fingerprint of the configuration of all its runs."""
-        return fingerprint([run.fingerprint for run in self.runs])
+        """Fingerprint of the configuration of all its possible runs."""
+        return fingerprint([run.fingerprint for run in self.possible])
 
 
 @dataclass(frozen=True)

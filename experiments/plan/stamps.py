@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from experiments import layout
 from experiments.errors import ConfigError
 from experiments.files import file_sha256, sha256, write_whole
-from experiments.plan import versions
+from experiments.plan import looks, versions
 from experiments.plan.seeds import fingerprint
 from experiments.plan.sources import closure, libraries
 from experiments.steps import STEPS
@@ -275,18 +275,26 @@ class Stamps:
 
     @cached_property
     def prepare(self) -> dict[str, Stamp]:
-        """The stressed folders, by dataset."""
+        """The stressed folders, by dataset and look."""
         study = self.study
         return {
-            name: self._stamp(
+            looks.named(name, look): self._stamp(
                 "prepare",
                 study.data_fingerprint(name),
-                study.cells(name),
-                [self.fetch[dataset.source]] if dataset.fetched else [],
-                name,
+                study.cells(name, look),
+                [*([self.fetch[dataset.source]] if dataset.fetched else []), *self._chosen(look)],
+                looks.named(name, look),
             )
+            for look in range(1, len(study.looks) + 1)
             for name, dataset in study.datasets.items()
         }
+
+    def _chosen(self, look: int) -> list[Stamp]:
+        """Return the decision that chooses the runs of a look, as a stamp; none chooses the first.
+
+        What the look makes is known only after the decision. So its stamp is void after any other.
+        """
+        return [Stamp(self.study.file(looks.file(look - 1)), (), ())] if look > 1 else []
 
     @cached_property
     def train(self) -> dict[str, Stamp]:
@@ -297,7 +305,11 @@ class Stamps:
                 "train",
                 [job.fingerprint, keep, self.study.device],
                 [run.path for run in job.runs],
-                [self.check, self.prepare[job.dataset]],
+                [
+                    self.check,
+                    self.prepare[looks.named(job.dataset, job.look)],
+                    *self._chosen(job.look),
+                ],
                 name,
             )
             for name, job in self.study.jobs.items()

@@ -6,7 +6,7 @@ training fields, at a point of an experiment; a **setting** is a point of the tr
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 from experiments.errors import ConfigError
 from experiments.layout import CONFIG, RECORD
 from experiments.plan import dataset as datasets
-from experiments.plan import levels
+from experiments.plan import levels, looks
 from experiments.plan import training as grids
 from experiments.plan.config import Config, Training
 from experiments.plan.dataset import Dataset
@@ -44,7 +44,10 @@ class Study:
         self.datasets: dict[str, Dataset] = {}
         self.experiments: dict[str, Experiment] = {}
         points = self._resolve(checked, problems)
-        self.name, self.losses, self.seeds = checked.study, checked.losses, checked.seeds
+        self.name, self.losses = checked.study, checked.losses
+        self.adaptive = isinstance(checked.seeds, looks.Looks)
+        self.looks = looks.by_look(checked.seeds)
+        self.seeds = [seed for new in self.looks for seed in new]
         self.references = tuple(checked.reference)
         self.image_size, self.device = checked.image_size, checked.device
         self.mirror = checked.mirror
@@ -140,7 +143,7 @@ class Study:
     @property
     def key_columns(self) -> list[str]:
         """The columns that identify a run."""
-        return list(self.runs[0].key)
+        return list(self.possible[0].key)
 
     def _setting(self, labels: dict[str, str], training: Training) -> Setting:
         own = {f: label_of(getattr(training, f)) for f in self._reference if f not in labels}
@@ -169,7 +172,7 @@ class Study:
     @property
     def trainings(self) -> list[Training]:
         """The distinct training settings of the runs."""
-        keys = {(run.setting.name, run.learning_rate): run.training for run in self.runs}
+        keys = {(run.setting.name, run.learning_rate): run.training for run in self.possible}
         return list(keys.values())
 
     # Data
@@ -178,12 +181,15 @@ class Study:
         """Return the folder of the stressed dataset of a cell."""
         return self.workspace.data_folder(dataset, stress, seed)
 
-    def cells(self, dataset: str) -> list[str]:
-        """Return the stressed folders of a dataset, relative to the study's folder."""
+    def cells(self, dataset: str, look: int | None = None) -> list[str]:
+        """Return the stressed folders of a dataset, relative to the study's folder.
+
+        look: those of the seeds that are new at this look only.
+        """
         return [
             cell_folder(dataset, stress, seed)
             for stress in self.stresses(dataset)
-            for seed in self.seeds
+            for seed in self.plan.seeds(dataset, stress, look=look)
         ]
 
     def stresses(self, dataset: str) -> dict[str, Stress]:
@@ -242,9 +248,32 @@ class Study:
 
     # Runs
 
-    @cached_property
+    @property
     def runs(self) -> list[RunSpec]:
-        """Every run of the study, once; the losses of a cell follow each other."""
+        """Every run that is planned so far, once; the losses of a cell follow each other."""
+        return self.plan.runs
+
+    @cached_property
+    def plan(self) -> looks.Plan:
+        """The runs that are planned so far, by look."""
+        return looks.Plan(self.possible, self.looks, self.decisions)
+
+    @cached_property
+    def decisions(self) -> list[dict[str, Any]]:
+        """The decisions of the looks so far; none if every run has the same seeds."""
+        most = len(self.looks) if self.adaptive else 0
+        return looks.decisions(self.folder, self.analysis_fingerprint, most)
+
+    def runs_at(
+        self, dataset: str, level: Level, setting: Setting, losses: Iterable[str]
+    ) -> list[looks.Run]:
+        """Return the runs of losses at a level, without seeds and learning rates."""
+        name = self.at(level, setting).name
+        return [(dataset, level.stress.name, name, loss) for loss in losses]
+
+    @cached_property
+    def possible(self) -> list[RunSpec]:
+        """Every run that the study can have: all seeds of all looks."""
         runs = {}
         for dataset, settings in self.datasets.items():
             data = settings.description | {"image_size": self.image_size}
@@ -273,19 +302,23 @@ class Study:
     def jobs(self) -> dict[str, Job]:
         """The runs by job: those of a dataset, or of one loss or seed of it (`job_per`).
 
-        `runs_per_job` splits each of them further, in the order of the runs.
+        `runs_per_job` splits each of them further, in the order of the runs. The jobs of all looks
+        are known from the start; decisions fill those after the first look.
         """
-        groups: dict[tuple[str, str], list[RunSpec]] = {}
-        for run in self.runs:
+        groups: dict[tuple[str, str, int], list[RunSpec]] = {}
+        for run in self.possible:
             parts = {"dataset": "", "loss": f"_{run.loss}", "seed": f"_seed-{run.seed}"}
-            groups.setdefault((run.dataset, parts[self.job_per]), []).append(run)
-        jobs: dict[str, Job] = {}
-        for (dataset, part), runs in groups.items():
+            place = run.dataset, parts[self.job_per], self.plan.look[run.seed]
+            groups.setdefault(place, []).append(run)
+        planned, jobs = set(self.runs), {}
+        for (dataset, part, look), runs in groups.items():
             size = self.runs_per_job or len(runs)
             for i in range(0, len(runs), size):
                 number = f"_part-{i // size + 1}" if size < len(runs) else ""
-                name = shortened(f"{dataset}{part}{number}", LONGEST_FILE)
-                job = Job(name, dataset, tuple(runs[i : i + size]))
+                name = looks.named(shortened(f"{dataset}{part}{number}", LONGEST_FILE), look)
+                possible = tuple(runs[i : i + size])
+                own = tuple(run for run in possible if run in planned)
+                job = Job(name, dataset, own, possible, look)
                 if jobs.setdefault(job.name, job) is not job:
                     raise ConfigError(
                         f"two jobs have the name {job.name!r}; allowed: names of datasets and "
@@ -324,7 +357,7 @@ class Study:
         """Fingerprint of the settings that the analysis reads."""
         cells = [experiment.levels for experiment in self.experiments.values()]
         losses = list(self.losses), self.references
-        names = list(self.experiments), losses, self.seeds, self.rates
+        names = list(self.experiments), losses, self.looks, self.rates
         return fingerprint([names, [s.label for s in self.settings], repr(cells)])
 
     def data_fingerprint(self, dataset: str) -> str:

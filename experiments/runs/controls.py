@@ -53,7 +53,7 @@ def control(study: Study) -> pd.DataFrame:
     rows = []
     for dataset in study.datasets:
         for stress in study.stresses(dataset):
-            for seed in study.seeds:
+            for seed in study.plan.seeds(dataset, stress):
                 rows += _rows(study, dataset, stress, seed)
     table = pd.DataFrame(rows).reindex(columns=columns(study.axes))
     table[NUMERIC] = table[NUMERIC].astype("Int64")

@@ -87,6 +87,8 @@ def announce(study: Study) -> str:
         log.warning("the cost of the study is unknown: %s", error)
         return f"cost unknown: {error}"
     text = f"{cost.words()} (CPUs here: {cpus})"
+    if study.adaptive:
+        text += f"; at most {len(study.possible)} models after all looks"
     log.info("%s", text)
     folder = Path(study.folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -99,15 +99,16 @@ class Sizes:
         """Return the bytes on disk of all stressed images, and of the figures."""
         fixed = 1 + self.dataset.has_instances + (self.classes > 1) * self.layers
         total = 0.0
-        for stress in self.study.stresses(self.dataset.name).values():
+        for name, stress in self.study.stresses(self.dataset.name).items():
+            seeds = len(self.study.plan.seeds(self.dataset.name, name))
             ignored = self.dataset.ignore is not None or "left_out" in stress
             layers = fixed + ignored + _noisy(stress) + (stress.mosaic > 1)
             pixels = self.pixels(stress)
             files = _file(IMAGE * pixels * self.channels) + layers * _file(MASK * pixels)
             arrays = [n * pixels * self.channels for n in self.splits]
-            total += sum(self.splits) * files
-            total += sum(size for size in arrays if size > LARGE)  # mapped files
-        return total * len(self.study.seeds) + FIGURES
+            total += seeds * sum(self.splits) * files
+            total += seeds * sum(size for size in arrays if size > LARGE)  # mapped files
+        return total + FIGURES
 
     def gpu(self, pace: Pace) -> int:
         """Return the bytes of a run on a GPU: its tensors and the training images with labels."""

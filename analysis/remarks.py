@@ -46,23 +46,23 @@ def of_dataset(effect: Effect, planned: int) -> list[str]:
     """Return the remarks on the verdict of one dataset; planned: pairs of runs."""
     if effect.cannot:
         return [effect.cannot]
-    estimated, remarks = effect.estimated, []
+    estimated, found = effect.estimated, []
     if estimated.n < planned:
-        remarks.append(
+        found.append(
             f"{planned - estimated.n} of {planned} pairs of runs are missing or have no value"
         )
     if estimated.n == 1:
-        remarks.append("one seed does not show how seeds differ")
+        found.append("one seed does not show how seeds differ")
     elif estimated.n and np.isnan(estimated.error):
-        remarks.append("every difference is the same: the spread of seeds is not known")
+        found.append("every difference is the same: the spread of seeds is not known")
     elif 0 < estimated.n < min(LEAST, planned):
-        remarks.append(f"a verdict needs {min(LEAST, planned)} seeds")
-    remarks += effect.notes
+        found.append(f"a verdict needs {min(LEAST, planned)} seeds")
+    found += effect.notes
     if estimated.sources == 1:
-        remarks.append("all test images are of one source: the interval is of seeds only")
+        found.append("all test images are of one source: the interval is of seeds only")
     if effect.early:
-        remarks.append(EARLY)
-    return remarks
+        found.append(EARLY)
+    return found
 
 
 def of_pool(effects: Sequence[Effect], enough: Sequence[Effect]) -> list[str]:
@@ -70,17 +70,17 @@ def of_pool(effects: Sequence[Effect], enough: Sequence[Effect]) -> list[str]:
 
     enough: the effects that have the seeds for a verdict.
     """
-    remarks = [
+    found = [
         f"{effect.dataset} cannot answer: {effect.cannot}" for effect in effects if effect.cannot
     ]
     answering = [effect for effect in effects if not effect.cannot]
     lacking = [effect.dataset for effect in answering if effect not in enough]
     if lacking:
-        remarks.append(f"too few pairs of runs have a value: {', '.join(lacking)}")
+        found.append(f"too few pairs of runs have a value: {', '.join(lacking)}")
     elif len(answering) == 1:
-        remarks.append("one dataset can answer: there is no mean")
+        found.append("one dataset can answer: there is no mean")
     for effect in answering:
-        remarks += [f"{effect.dataset}: {note}" for note in effect.notes]
+        found += [f"{effect.dataset}: {note}" for note in effect.notes]
         if effect.estimated.sources == 1:
-            remarks.append(f"{effect.dataset}: all test images are of one source")
-    return remarks
+            found.append(f"{effect.dataset}: all test images are of one source")
+    return found
