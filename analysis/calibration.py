@@ -1,179 +1,236 @@
-"""How often the verdicts are right, measured on the study itself.
+"""How often the verdicts are right, measured on the study's own runs.
 
-A loss is compared with itself under other seeds (A/A): every difference in this comparison is
-false. Then a known difference is planted, and the verdict has to detect it. Every comparison
-redraws its seeds from those of the study, so a study with many seeds imitates smaller ones.
+Each claim of a population (`analysis.population`) is moved to a planted effect, seeds are drawn
+jointly over the claims, and the whole procedure of the verdicts is played on every drawn family
+(`analysis.scores.simulation`). So a study with many seeds imitates smaller ones: its failed runs,
+its skew and the dependence of its claims are kept. Real images: seeds and source images are drawn
+within each dataset, and each dataset keeps its distance to the mean over all of them.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from jaxtyping import Float
 
 from analysis import claims
-from analysis.claims import Claim
-from analysis.scores import metrics, statistics, tuning
-from analysis.scores.statistics import Estimate
-from experiments.errors import ConfigError
+from analysis.population import Population, populations
+from analysis.scores import metrics, simulation
+from analysis.scores.simulation import Outcome
 from experiments.files import write_whole
 from experiments.layout import CALIBRATION, SIZES_NEEDED
 
 if TYPE_CHECKING:
     from analysis.results import Results
-    from experiments.plan.study import Study
 
 log = logging.getLogger("dicebench")
 
-COMPARISONS = 400
-SIZES = (2, 3, 4, 5, 6, 8, 10, 12)
+FAMILIES = 10_000
+"""Simulated families of each size."""
+NORMAL, NORMAL_FAMILIES = 40, 500
+"""Populations of normal seeds for comparison, and the simulated families of each."""
+SIZES = (3, 4, 6, 8, 12, 16, 24, 32)
 """Simulated numbers of seeds."""
-PLANTED = (0.0, 0.1, 0.15, 0.2, 0.3)
-"""True effects, in the unit of the claim."""
+STUDIES = (*((n,) for n in SIZES), claims.LOOKS)
+"""Numbers of seeds at the looks of a simulated study; a single one is fixed."""
+MOST = max(map(max, STUDIES))
+DISTANCES = (-0.1, 0.1, 0.2, 0.3)
+"""Planted effects, as distances from the smallest difference that matters."""
+SMALLEST = ("below", "smallest")
+"""Planted effects at which false verdicts are most frequent."""
 POWER = 0.9
+FAMILY = ""
+"""Claim of the rows about whole families."""
 
-Terms = list[tuple[float, statistics.Sample]]
+COLUMNS = {
+    "dataset": "dataset of generated images, or the mean of the real datasets",
+    "threshold": "0.5; tuned: the same claims at tuned thresholds, as a family of their own",
+    "claim": "a primary claim; empty: all of them as one family",
+    "looks": "numbers of seeds at the looks of adaptive seeds; empty: seeds are fixed",
+    "n": "simulated seeds of each dataset; of looks, at most",
+    "effect": "planted effect: at the smallest difference that matters (smallest), infinitely "
+    "little below it (below), at a distance from it (+0.1), or the measured one (measured)",
+    "planted": "planted effect in the unit of the claim",
+    "smallest": "smallest difference that matters",
+    "sides": "of the test: 2 where `analysis.effects.EARLY` says so",
+    "families": "simulated families",
+    "supported": "number of such verdicts; of a family, over all its claims",
+    "contradicted": "number of such verdicts",
+    "undecided": "number of such verdicts",
+    "false": "number of verdicts that are the opposite of the planted effect; of a family, the "
+    "number of families with such a verdict",
+    "false_rate": "false / families",
+    "power": "share of verdicts that are right; of a family, mean over its claims",
+    "covered_95": "share of the 95% intervals that contain the planted effect",
+    "covered_90": "share of the 90% intervals that contain it",
+    "seeds": "mean number of seeds that a claim got",
+    **{
+        f"{rate}_error": f"Monte-Carlo standard error of {rate}"
+        for rate in ("false_rate", "power", "covered_95", "covered_90")
+    },
+    "normal_false": "mean false_rate of populations of as many normal seeds with the same "
+    "covariance, at the smallest difference: more than 5% is an error of so small a population",
+    "normal_false_sd": "its standard deviation between such populations",
+    "normal_covered": "mean covered_95 of such populations",
+    "datasets": "datasets that can answer the claim",
+    "population": "least number of seeds of a dataset, from which seeds are drawn",
+    "skew": "skewness of the population: of the mean over the datasets of one seed each",
+    "failed": "runs of the population with a validation Dice score below 0.4 (or diverged) where "
+    "the median of their cell is above 0.6",
+    "runs": "runs of the population",
+}
+"""Columns of ``calibration.csv``."""
 
 
 def run(results: Results) -> None:
     """Write ``calibration.csv``, ``sizes_needed.csv`` and the figure.
 
-    ConfigError if the study has too few seeds.
+    ConfigError if the study has too few seeds, or no runs of a primary claim.
     """
     from analysis.figures import calibration as figure
     from analysis.figures import style
 
+    table = rates(populations(results))
     study = results.study
-    table = rates(study, results.table)
-    if not len(table):
-        raise ConfigError(
-            f"seeds: {study.seeds} are too few to draw two studies of two seeds from; allowed: at "
-            "least four seeds"
-        )
     path = study.file(CALIBRATION)
-    write_whole(path, table.to_csv(index=False))
-    write_whole(study.file(SIZES_NEEDED), sizes_needed(table).to_csv(index=False))
+    write_whole(path, table.round(6).to_csv(index=False))
+    write_whole(study.file(SIZES_NEEDED), sizes_needed(table).round(6).to_csv(index=False))
     style.save(figure.draw(table), path.with_suffix(""))
-    null = metrics.select(table, planted=0)
-    count = null["comparisons"].sum()
-    log.info(
-        f"A/A: {null['false'].sum()} false verdicts in {count} comparisons; "
-        f"the interval contains 0 in {null['covered'].sum() / count:.1%}"
-    )
 
 
-def rates(study: Study, table: pd.DataFrame, comparisons: int = COMPARISONS) -> pd.DataFrame:
-    """Return a row per claim, dataset, loss, n and planted effect: the number of each verdict.
-
-    n: simulated seeds of each side. false: verdicts that are the opposite of the planted effect.
-    covered: intervals that contain it. detectable: the least effect that 90% of the comparisons
-    would have called supported. Each p is multiplied by the number of claims, which corrects at
-    least as much as a study's Holm correction. All at the reference setting.
-    """
-    scored = metrics.scores(tuning.fixed(study, table))
-    trained = {k: c for k, c in claims.load().items() if c.experiment in study.experiments}
+def rates(populations: Sequence[Population], families: int = FAMILIES) -> pd.DataFrame:
+    """Return the rows of COLUMNS: per population, number of seeds, planted effect and claim."""
     rows = []
-    for name, claim in trained.items():
-        for dataset in study.datasets:
-            for loss in study.losses:
-                terms = one_side(study, scored, claim, dataset, loss)
-                sizes = [n for n in SIZES if terms and 2 * n <= min(len(v) for _, v in terms)]
-                about = {"claim": name, "dataset": dataset, "loss": loss}
-                for n in sizes:
-                    counts = _of_size(terms, n, comparisons, claim.smallest, len(trained))
-                    rows += [about | row for row in counts]
-                log.info(f"{name} ({dataset}), {loss}: {len(sizes)} sizes")
-    return pd.DataFrame(rows)
+    for population in populations:
+        own = pd.DataFrame(list(_of_population(population, families)), columns=list(COLUMNS))
+        log.info("%s", summary(own))
+        rows.append(own)
+    return pd.concat(rows, ignore_index=True)
 
 
-def _of_size(
-    terms: Terms, n: int, comparisons: int, smallest: float, claim_count: int
-) -> list[dict[str, Any]]:
-    """Return a row per planted effect for comparisons of n seeds with n others."""
+def _of_population(population: Population, families: int) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a population."""
     rng = np.random.default_rng(0)
-    null = [compare(rng, terms, n) for _ in range(comparisons)]
-    least = detectable(null, smallest, n, claim_count)
-    rows = []
-    for planted in PLANTED:
-        estimates = [plant(estimated, planted) for estimated in null]
-        about = {"n": n, "planted": planted, "smallest": smallest, "detectable": least}
-        rows.append(about | _count(estimates, smallest, planted, n, claim_count))
-    return rows
+    drawn = simulation.draw(rng, population.strata, families, MOST)
+    normal = _normal(population, rng)
+    for looks in STUDIES:
+        about = {"looks": " ".join(map(str, looks)) if len(looks) > 1 else "", "n": looks[-1]}
+        estimates = [drawn.estimate(n) for n in looks]
+        for effect, planted in effects(population).items():
+            outcome = simulation.play(estimates, planted, population.smallest, population.sides)
+            at_smallest = effect in SMALLEST
+            for row in _counts(population, outcome, effect, planted):
+                yield about | row | (normal[looks, row["claim"]] if at_smallest else {})
 
 
-def one_side(study: Study, scored: pd.DataFrame, claim: Claim, dataset: str, loss: str) -> Terms:
-    """Return the terms [(weight, {seed: values per image})] of one loss.
+def _normal(
+    population: Population, rng: np.random.Generator
+) -> dict[tuple[Sequence[int], str], dict[str, float]]:
+    """Return (looks, claim) -> the columns about populations of normal seeds.
 
-    Both sides of a comparison are drawn from them.
+    Even if the contrasts are normal, so few seeds do not show their tails: the rates of a
+    population are not those of the distribution that it is from.
     """
-    fixed = {"loss": loss, "threshold": "tuned" if claim.against_tuned else "0.5"}
-    reference = study.settings_of(claim.experiment)[0]
-    return [
-        (
-            weight,
-            metrics.per_seed(scored, claim.metric, study.where(dataset, level, reference) | fixed),
-        )
-        for weight, level in claim.weights(study.experiments[claim.experiment].levels[dataset])
-    ]
-
-
-def compare(rng: np.random.Generator, terms: Terms, n: int) -> Estimate:
-    """Return the estimate of one comparison of n seeds with n others."""
-    seeds = rng.permutation(sorted(set.intersection(*(set(values) for _, values in terms))))
-    ours, theirs = seeds[:n], seeds[n : 2 * n]
-    differences = [
-        (weight, {a: values[a] - values[b] for a, b in zip(ours, theirs, strict=True)})
-        for weight, values in terms
-    ]
-    return statistics.estimate(differences)
-
-
-def plant(estimated: Estimate, effect: float) -> Estimate:
-    """Return the estimate as if one side were better by `effect` in every image.
-
-    >>> plant(Estimate(0.0, 0.1, 3, 4), 0.5).value
-    0.5
-    """
-    return replace(estimated, value=estimated.value + effect)
-
-
-def detectable(null: Sequence[Estimate], smallest: float, n: int, comparisons: int) -> float:
-    """Return the effect that a share POWER of the A/A comparisons would have detected.
-
-    An estimate v with standard error s is called supported if v >= smallest + t s, with t the
-    quantile of Student's t at 1 - 0.05 / comparisons.
-    """
-    t = stats.t.ppf(1 - statistics.LEVEL / comparisons, n - 1)
-    needed = [smallest + t * e.error - e.value for e in null]
-    return float(np.quantile(needed, POWER))
-
-
-def _count(
-    estimates: list[Estimate], smallest: float, planted: float, n: int, claim_count: int
-) -> dict[str, int]:
-    """Return the numbers of each verdict, of false ones and of intervals with the effect."""
-    verdicts = [statistics.decide(e, smallest, claim_count * e.p(smallest)) for e in estimates]
-    wrong = "contradicted" if planted >= smallest else "supported"
+    found: dict[tuple[Sequence[int], str], list[tuple[float, float]]] = {}
+    smallest = population.smallest
+    for _ in range(NORMAL):
+        strata = [stratum.normal(rng) for stratum in population.strata]
+        drawn = simulation.draw(rng, strata, NORMAL_FAMILIES, MOST)
+        for looks in STUDIES:
+            estimates = [drawn.estimate(n) for n in looks]
+            outcome = simulation.play(estimates, smallest, smallest, population.sides)
+            for row in _counts(population, outcome, "smallest", smallest):
+                rates = row["false_rate"], row["covered_95"]
+                found.setdefault((looks, row["claim"]), []).append(rates)
     return {
-        "comparisons": len(estimates),
-        **{v: verdicts.count(v) for v in ("supported", "contradicted", "undecided")},
-        "false": verdicts.count(wrong),
-        "covered": sum(e.low <= planted <= e.high for e in estimates),
+        key: {
+            "normal_false": np.mean(values, axis=0)[0],
+            "normal_false_sd": np.std(values, axis=0)[0],
+            "normal_covered": np.mean(values, axis=0)[1],
+        }
+        for key, values in found.items()
     }
 
 
-def sizes_needed(table: pd.DataFrame) -> pd.DataFrame:
-    """Return per claim, dataset, loss and planted effect the least n that detects it 90% of times.
+def effects(population: Population) -> dict[str, Float[np.ndarray, " claims"]]:
+    """Return the planted effects of the claims by name."""
+    smallest = population.smallest
+    moved = {f"{distance:+g}": smallest + distance for distance in DISTANCES}
+    return {"below": smallest, "smallest": smallest, **moved, "measured": population.measured}
 
-    n is NaN if no simulated number of seeds is enough.
+
+def _counts(
+    population: Population, outcome: Outcome, effect: str, planted: Float[np.ndarray, " claims"]
+) -> Iterator[dict[str, Any]]:
+    """Yield a row per claim, then one of the families."""
+    verdict, estimates = outcome.verdict, outcome.estimates
+    truth = np.where((planted >= population.smallest) & (effect != "below"), 1, -1)
+    false = verdict == -truth
+    p = estimates.p(planted, sides=2)  # an interval contains the truth if p is above its error
+    shares = {"power": verdict == truth, "covered_95": p > 0.05, "covered_90": p > 0.1}
+    answers = population.answers.sum(1).astype(int)
+    about = {
+        "dataset": population.dataset,
+        "threshold": population.threshold,
+        "effect": effect,
+        "families": len(verdict),
+        "population": min(s.seeds.shape[1] for s in population.strata),
+    }
+    for k, name in enumerate([*population.names, FAMILY]):
+        own = slice(None) if name == FAMILY else [k]
+        one = (
+            {}
+            if name == FAMILY
+            else {
+                "planted": planted[k],
+                "smallest": population.smallest[k],
+                "sides": population.sides[k],
+                "datasets": answers[k],
+                "skew": population.skew[k],
+                "failed": population.failed[k],
+                "runs": population.runs[k],
+            }
+        )
+        any_false = false[:, own].any(1)
+        row = {"claim": name, "false": any_false.sum(), "seeds": estimates.n[:, own].mean()}
+        for value, label in ((1, "supported"), (-1, "contradicted"), (0, "undecided")):
+            row[label] = (verdict[:, own] == value).sum()
+        row |= _share("false_rate", any_false)
+        for column, hits in shares.items():
+            row |= _share(column, hits[:, own].mean(1))
+        yield about | one | row
+
+
+def _share(name: str, per_family: Float[np.ndarray, " families"]) -> dict[str, float]:
+    """Return a mean over the families and its Monte-Carlo standard error."""
+    return {name: per_family.mean(), f"{name}_error": per_family.std() / len(per_family) ** 0.5}
+
+
+def summary(table: pd.DataFrame) -> str:
+    """Return a population's worst rates in words."""
+    fixed = metrics.select(table, looks="")
+    worst = fixed[(fixed["claim"] == FAMILY) & fixed["effect"].isin(SMALLEST)]
+    false, normal, covered = (
+        f"{values.min():.1%} to {values.max():.1%}"
+        for values in (worst["false_rate"], worst["normal_false"], fixed["covered_95"])
+    )
+    return (
+        f"{table['dataset'].iloc[0]}, threshold {table['threshold'].iloc[0]}: false verdicts in "
+        f"{false} of the families at their smallest differences (of as many normal seeds in "
+        f"{normal}); 95% intervals cover {covered}"
+    )
+
+
+def sizes_needed(table: pd.DataFrame) -> pd.DataFrame:
+    """Return per dataset, threshold, claim and effect the least n that decides it rightly.
+
+    n: of the simulated numbers of seeds, the least with a power of at least 90%; NaN if none has.
     """
-    key = ["claim", "dataset", "loss", "planted"]
-    real = table[table["planted"] > table["smallest"]]
-    power = real["supported"] / real["comparisons"]
-    enough = real[power >= POWER].groupby(key, sort=False)["n"].min()
-    return real[key].drop_duplicates().merge(enough.reset_index(), how="left", on=key)
+    key = ["dataset", "threshold", "claim", "effect", "planted"]
+    fixed = table[(table["looks"] == "") & ~table["effect"].isin(SMALLEST)]
+    enough = fixed[fixed["power"] >= POWER].groupby(key, sort=False, dropna=False)["n"].min()
+    return fixed[key].drop_duplicates().merge(enough.reset_index(), how="left", on=key)
