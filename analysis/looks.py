@@ -58,7 +58,8 @@ def split(
     decided, undecided = [], []
     for row, candidate in pairs:
         entry = {column: getattr(row, column) for column in KEY}
-        verdict = statistics.decide(candidate.asked, candidate.bound, row.p_corrected, level)
+        asked = candidate.asked(candidate.estimated)
+        verdict = statistics.decide(*asked, row.p_corrected, level)
         if (key := _key(entry)) in known:
             decided.append(known[key])
         elif candidate.enough and verdict != "undecided":
@@ -80,7 +81,8 @@ def outlook(pair: Pair, level: float, most: int) -> Entry:
     empty if more seeds are worth their cost.
     """
     row, candidate = pair
-    estimated, bound, level = candidate.asked, candidate.bound, level / candidate.sides
+    estimated, bound = candidate.asked(candidate.estimated)
+    level /= candidate.sides
     entry = {column: getattr(row, column) for column in (*KEY, "smallest", "n")}
     numbers = {"estimate": estimated.value, "low": estimated.low, "high": estimated.high}
     entry |= {name: None if np.isnan(number) else number for name, number in numbers.items()}
