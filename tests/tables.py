@@ -1,15 +1,16 @@
 """Tables of whole studies with planted counts, for tests of the analysis."""
 
+import numpy as np
 import pandas as pd
 
 from analysis import verdicts
 from analysis.results import Results
 from experiments.layout import FOREGROUND
-from experiments.runs.table import NUMERIC, check_table, columns
+from experiments.runs.table import NUMERIC, check_table, columns, key_columns
 
 MILLION = 1_000_000
 OWN_SOURCES = pd.DataFrame(columns=["dataset", "stress", "image", "source"])
-"""Each test image is a source of its own."""
+"""Every image is its own source."""
 NOTHING_MEASURED = pd.DataFrame(columns=["quantity", "loss", "x", "value"])
 
 
@@ -65,6 +66,19 @@ def results_of(study, table, sources=OWN_SOURCES):
     results = Results(study)
     vars(results).update(table=table, image_sources=sources)
     return results
+
+
+def lose(table, status, run):
+    """The table with a run lost: a row with its status and without counts.
+
+    run: values of its key columns; columns without a value select every run.
+    """
+    key = [column for column in key_columns(table) if column in run]
+    lost = (table[key] == [run[column] for column in key]).all(axis=1)
+    table = table.copy()
+    table.loc[lost, "status"] = status
+    table.loc[lost, table.columns[table.columns.get_loc("status") + 1 :]] = np.nan
+    return table[~lost | ~table.duplicated(key_columns(table))]
 
 
 def good(tp, fn):
