@@ -94,6 +94,7 @@ def run(results: Results) -> None:
     from analysis.figures import calibration as figure
     from analysis.figures import style
 
+    style.use()
     table = rates(populations(results))
     study = results.study
     path = study.file(CALIBRATION)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.looks import chance
 from analysis.scores import simulation, statistics
 from analysis.scores.simulation import Estimates, Stratum
 
@@ -54,15 +53,14 @@ def test_estimates_of_families_equal_those_of_the_verdicts(datasets):
     for n in (3, 8):
         many = families.estimate(n)
         p = many.p(SMALLEST)
-        both = many.p(SMALLEST, sides=2)
+        both, chances = many.p(SMALLEST, sides=2), many.chance(SMALLEST, 0.02, 12)
         for family, claim in np.ndindex(20, 5):
             one, at = real_estimate(families, family, claim, n), (family, claim)
             assert many.value[at] == pytest.approx(one.value)
             assert many.error[at] == pytest.approx(one.error)
             assert many.df[at] == pytest.approx(one.df)
-            assert many.fixed[at] == pytest.approx(
-                sum(part.variance for part in one.parts if not part.seeds)
-            )
+            outlook = statistics.chance(one, SMALLEST[claim], 0.02, 12)
+            assert chances[at] == pytest.approx(outlook)
             smallest = SMALLEST[claim]
             assert p[at] == pytest.approx(one.p(smallest))
             assert (both[at] > 0.05) == (one.low <= smallest <= one.high)
@@ -70,17 +68,11 @@ def test_estimates_of_families_equal_those_of_the_verdicts(datasets):
             assert many.half_width(0.05)[at] == pytest.approx(one.high - one.value)
 
 
-def test_the_correction_and_the_outlook_equal_those_of_the_verdicts():
+def test_the_correction_equals_that_of_the_verdicts():
     rng = np.random.default_rng(0)
     p = np.where(rng.random((20, 5)) < 0.2, np.nan, rng.random((20, 5)) ** 3)
     for many, one in zip(simulation.correct(p), p, strict=True):
         assert many == pytest.approx(statistics.correct(one), nan_ok=True)
-    estimates = simulation.draw(rng, [of_dataset(rng), of_dataset(rng)], 30, 4).estimate(4)
-    chances = estimates.chance(SMALLEST, 12, 0.02)
-    for at in np.ndindex(30, 5):
-        known = estimates.value[at] - SMALLEST[at[1]], estimates.error[at], estimates.df[at], 4
-        one = chance(*known, level=0.02, most=12, fixed=estimates.fixed[at])
-        assert chances[at] == pytest.approx(one)
 
 
 def played(strata, looks, planted, families=10_000, kernel=simulation.KERNEL):
@@ -151,19 +143,22 @@ def test_looks_keep_the_error_and_save_seeds(planted):
         assert right[0] > right[1] - 0.03
 
 
+def of_one_dataset(value, error, n):
+    """Return the estimates of generated images."""
+    variance, none = np.full(value.shape, error**2), np.zeros(value.shape)
+    seeds = np.full(value.shape, n)
+    return Estimates(value, variance, variance**2 / (n - 1), none, none, seeds)
+
+
 def test_a_decided_claim_gets_no_more_seeds_and_stays_decided():
     """Claim 0 is decided at 3 seeds, claim 1 never; a claim on its bound is given up."""
     values = [np.array([[0.5, 0.06]]), np.array([[-0.5, 0.07]]), np.array([[-0.5, 0.08]])]
-    shape = np.ones((1, 2))
-    looks = [
-        Estimates(value, 0.02 * shape, 5 * shape, 0 * shape, n * shape)
-        for value, n in zip(values, (3, 6, 12), strict=True)
-    ]
+    looks = [of_one_dataset(value, 0.02, n) for value, n in zip(values, (3, 6, 12), strict=True)]
     outcome = simulation.play(looks, np.zeros(2), np.full(2, 0.05))
     assert outcome.verdict.tolist() == [[1, 0]]
     assert outcome.estimates.n.tolist() == [[3, 12]]
     assert outcome.estimates.value.tolist() == [[0.5, 0.08]]
-    close = [Estimates(e.value, e.error / 20, e.df, e.fixed, e.n) for e in looks]
+    close = [of_one_dataset(value, 0.001, n) for value, n in zip(values, (3, 6, 12), strict=True)]
     close[0].value[0, 1] = 0.0505  # interval within .01 of the smallest difference
     outcome = simulation.play(close, np.zeros(2), np.full(2, 0.05))
     assert outcome.verdict.tolist() == [[1, 0]]

@@ -94,14 +94,27 @@ class Stratum:
 class Estimates:
     """Estimates of simulated families.
 
-    fixed: variance that more seeds do not reduce, of images that all seeds share. n: seeds.
+    seeds, images: the variance of the seeds and of the images that they share. Both have the sum
+    over the datasets of variance^2 / degrees of freedom: seeds_squares, images_squares. n: seeds.
     """
 
     value: Cells
-    error: Cells
-    df: Cells
-    fixed: Cells
+    seeds: Cells
+    seeds_squares: Cells
+    images: Cells
+    images_squares: Cells
     n: Int[np.ndarray, "families claims"]
+
+    @cached_property
+    def error(self) -> Cells:
+        """Standard errors."""
+        return np.sqrt(self.seeds + self.images)
+
+    @cached_property
+    def df(self) -> Cells:
+        """Degrees of freedom by Welch and Satterthwaite over all parts of the variance."""
+        with np.errstate(invalid="ignore"):
+            return self.error**4 / (self.seeds_squares + self.images_squares)
 
     def p(
         self, smallest: Float[np.ndarray, " claims"], sides: int | Int[np.ndarray, " claims"] = 1
@@ -119,14 +132,25 @@ class Estimates:
         """Return half the width of the two-sided interval with an error of `level`."""
         return special.stdtrit(self.df, 1 - level / 2) * self.error
 
-    def chance(self, smallest: Float[np.ndarray, " claims"], most: int, level: float) -> Cells:
-        """Return the probability that `most` seeds will decide: `looks.chance`."""
-        distance, seeds = self.value - smallest, self.error**2 - self.fixed
-        spread = np.sqrt(seeds * (1 - self.n / most))
-        last = np.sqrt(self.fixed + seeds * self.n / most)
-        bound = special.stdtrit(self.df * (most - 1) / (self.n - 1), 1 - level) * last
-        ends = (bound - distance) / spread, (bound + distance) / spread
-        return sum(special.stdtr(self.df, -end) for end in ends)
+    def with_seeds(self, n: int) -> Estimates:
+        """Return the estimates from n seeds if value and spread stayed."""
+        less = self.n / n
+        return replace(
+            self,
+            seeds=self.seeds * less,
+            seeds_squares=self.seeds_squares * less**2 * (self.n - 1) / (n - 1),
+            n=np.full_like(self.n, n),
+        )
+
+    def chance(
+        self, smallest: Float[np.ndarray, " claims"], level: Float[np.ndarray, " claims"], most: int
+    ) -> Cells:
+        """Return the probability that `most` seeds will decide: `statistics.chance`."""
+        later = self.with_seeds(most)
+        bound, distance = special.stdtrit(later.df, 1 - level) * later.error, self.value - smallest
+        spread = np.sqrt(self.seeds * (1 - self.n / most))
+        ends = (distance - bound) / spread, (-distance - bound) / spread
+        return sum(special.stdtr(self.df, end) for end in ends)
 
     def where(self, chosen: Chosen, others: Estimates) -> Estimates:
         """Return the chosen estimates, and `others` in all other places."""
@@ -151,25 +175,19 @@ class Families:
     answers: Bool[np.ndarray, "claims datasets"]
 
     def estimate(self, n: int) -> Estimates:
-        """Return the estimates of the first n seeds: the mean over the datasets that can answer.
-
-        Degrees of freedom by Welch and Satterthwaite over all parts of the variance.
-        """
-        value, own, fixed, squares = (np.zeros(self.seeds[0].shape[:2]) for _ in range(4))
+        """Return the estimates of the first n seeds: the mean over the datasets that can answer."""
+        value, own, own_squares, shared, shared_squares = np.zeros((5, *self.seeds[0].shape[:2]))
         for k, (seeds, images) in enumerate(zip(self.seeds, self.images, strict=True)):
             weight = self.answers[:, k] / self.answers.sum(1)
             value += weight * (seeds[..., :n].mean(2) + images.sum(2))
             part = weight**2 * seeds[..., :n].var(2, ddof=1) / n
             own += part
-            squares += part**2 / (n - 1)
+            own_squares += part**2 / (n - 1)
             variance, df = _of_images(images)
-            part = weight**2 * variance
-            fixed += part
-            squares += part**2 / df
-        total = own + fixed
-        with np.errstate(invalid="ignore"):
-            df = total**2 / squares
-        return Estimates(value, np.sqrt(total), df, fixed, np.full(value.shape, n))
+            shared += weight**2 * variance
+            shared_squares += (weight**2 * variance) ** 2 / df
+        count = np.full(value.shape, n)
+        return Estimates(value, own, own_squares, shared, shared_squares, count)
 
 
 def _of_images(images: Float[np.ndarray, "families claims sources"]) -> tuple[Cells, Cells]:
@@ -214,14 +232,17 @@ def correct(p: Cells) -> Cells:
 
 
 def hopeless(
-    estimates: Estimates, smallest: Float[np.ndarray, " claims"], most: int, level: float
+    estimates: Estimates,
+    smallest: Float[np.ndarray, " claims"],
+    level: Float[np.ndarray, " claims"],
+    most: int,
 ) -> Chosen:
     """Return whether an estimate is not worth the seeds of the last look: `looks.outlook`.
 
-    most, level: seeds and error of the last look.
+    level: of the one-sided tests at the last look, whose number of seeds is `most`.
     """
     within = np.abs(estimates.value - smallest) + estimates.half_width(LEVEL)
-    return (within <= MATTERS) | (estimates.chance(smallest, most, level) < CHANCE)
+    return (within <= MATTERS) | (estimates.chance(smallest, level, most) < CHANCE)
 
 
 @dataclass(frozen=True)
@@ -261,5 +282,5 @@ def play(
         verdict[new] = np.where(current.value >= smallest, 1, -1)[new]
         going &= verdict == 0
         if estimates is not looks[-1]:
-            going &= ~hopeless(current, smallest, numbers[-1], last)
+            going &= ~hopeless(current, smallest, last / np.asarray(sides), numbers[-1])
     return Outcome(verdict, current)
