@@ -141,11 +141,11 @@ def test_the_analysis_reads_the_sources_without_the_images(tiny, squares):
     drop.run(study)
     collect.run(study)
     found = Results.open(study.folder).image_sources
-    assert found.columns.tolist() == ["dataset", "stress", "image", "source"]
+    assert found.columns.tolist() == ["dataset", "stress", "image", "source", "group"]
     assert set(found.itertuples(index=False, name=None)) == {
-        ("d", stress, f"{stem}-0", source)
+        ("d", stress, f"{stem}-0", stem, group)
         for stress in ("none", "blur-1")
-        for stem, source in zip(TEST, ["1", "1", "009"], strict=True)
+        for stem, group in zip(TEST, ["1", "1", "009"], strict=True)
     }
     table = Results.open(study.folder).table
     assert set(table.loc[table["dataset"] == "d", "image"]) == set(found["image"])
