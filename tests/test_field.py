@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from analysis import verdicts
-from analysis.scores import estimates, statistics
+from analysis.scores import estimates, metrics, statistics
 from experiments.plan.study import Study
 from tests.layouts import folder_of
 from tests.tables import OWN_SOURCES, good, headline, noisy_counts, table_of

@@ -111,7 +111,7 @@ def test_numbers_are_printed_with_their_sign():
 def test_a_pooled_verdict_says_which_datasets_it_is_about(plain):
     """The mean of these datasets, and apart from it a dataset that is not among them."""
     row = plain.verdicts[plain.verdicts["claim"] == "boundary"].iloc[-1].to_dict()
-    row |= {"dataset": POOLED, "level": "field", "n": 7.0, "planned": 7.0, "estimate": 0.25}
+    row |= {"dataset": POOLED, "level": "field", "n": 7, "planned": 7, "estimate": 0.25}
     row |= {"low": 0.1, "high": 0.4, "low90": 0.15, "high90": 0.35, "smallest": 0.05}
     row |= {"next_low": -0.2, "next_high": 0.7, "next_probability": 0.84}
     claim = claims.load()["boundary"]
