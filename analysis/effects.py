@@ -248,7 +248,7 @@ def _found_nothing(
             found_nothing.setdefault((who, steps), []).append(words(level))
             floors += [words(level)] * everyone
     notes = [
-        f"{who} at {' or '.join(levels)} within {steps} steps (mean validation Dice below "
+        f"within {steps} steps {who} at {' or '.join(levels)} (mean validation Dice below "
         f"{metrics.DETECTED:g}), so the estimate there is about the speed of learning"
         for (who, steps), levels in found_nothing.items()
     ]

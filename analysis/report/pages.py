@@ -146,7 +146,7 @@ def sentence(claim: Claim, row: Row) -> str:
     if mechanism:
         return f"{words}: {signed(row['estimate'])} ({row['stress']}; computed)."
     pooled = row["dataset"] == POOLED
-    average = f"on average over these {row['n']:.0f} datasets, " if pooled else ""
+    average = f"on average over these {row['n']} datasets, " if pooled else ""
     return (
         f"{words}: {average}{signed(row['estimate'])} {row['unit']} (95% interval "
         f"{interval(row)}; 90% {interval(row, 'low90', 'high90')}; {row['n']} of "
