@@ -1,11 +1,16 @@
 """Simulated families: the arithmetic of the verdicts on arrays, and rates that theory gives."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 
+from analysis import looks, verdicts
+from analysis.families import PRIMARY, settle
 from analysis.scores import simulation, statistics
 from analysis.scores.simulation import Estimates, Stratum
+from experiments.plan.looks import shares
 
 NO_IMAGES = np.zeros((5, 0))
 SMALLEST = np.array([0.05, 0.02, 0.05, 0.05, -0.02])
@@ -75,10 +80,10 @@ def test_the_correction_equals_that_of_the_verdicts():
         assert many == pytest.approx(statistics.correct(one), nan_ok=True)
 
 
-def played(strata, looks, planted, families=10_000, kernel=simulation.KERNEL):
+def played(strata, numbers, planted, families=10_000, kernel=simulation.KERNEL):
     """Return the outcome of families with the same distance from each smallest difference."""
-    drawn = simulation.draw(np.random.default_rng(1), strata, families, max(looks), kernel)
-    estimates = [drawn.estimate(n) for n in looks]
+    drawn = simulation.draw(np.random.default_rng(1), strata, families, max(numbers), kernel)
+    estimates = [drawn.estimate(n) for n in numbers]
     return simulation.play(estimates, SMALLEST + planted, SMALLEST)
 
 
@@ -132,7 +137,7 @@ def test_runs_that_fail_show_in_the_rates():
 @pytest.mark.parametrize("planted", [0.0, 0.3])
 def test_looks_keep_the_error_and_save_seeds(planted):
     strata = [normal(np.random.default_rng(0), sd=0.15)]
-    outcome, fixed = (played(strata, looks, planted) for looks in ([3, 6, 12], [12]))
+    outcome, fixed = (played(strata, numbers, planted) for numbers in ([3, 6, 12], [12]))
     for side in (-1, 1) if planted == 0 else (-1,):
         share, error = false_families(outcome, side)
         assert share <= 0.05 + error
@@ -153,8 +158,8 @@ def of_one_dataset(value, error, n):
 def test_a_decided_claim_gets_no_more_seeds_and_stays_decided():
     """Claim 0 is decided at 3 seeds, claim 1 never; a claim on its bound is given up."""
     values = [np.array([[0.5, 0.06]]), np.array([[-0.5, 0.07]]), np.array([[-0.5, 0.08]])]
-    looks = [of_one_dataset(value, 0.02, n) for value, n in zip(values, (3, 6, 12), strict=True)]
-    outcome = simulation.play(looks, np.zeros(2), np.full(2, 0.05))
+    seen = [of_one_dataset(value, 0.02, n) for value, n in zip(values, (3, 6, 12), strict=True)]
+    outcome = simulation.play(seen, np.zeros(2), np.full(2, 0.05))
     assert outcome.verdict.tolist() == [[1, 0]]
     assert outcome.estimates.n.tolist() == [[3, 12]]
     assert outcome.estimates.value.tolist() == [[0.5, 0.08]]
@@ -172,3 +177,68 @@ def test_drawn_seeds_have_the_covariance_of_the_population(kernel):
     drawn = stratum.draw_seeds(np.random.default_rng(1), 100_000, 1, kernel)[..., 0]
     assert np.cov(drawn.T) == pytest.approx(np.cov(stratum.seeds), abs=3e-4)
     assert len(np.unique(drawn[:, 0].round(12))) == (6 if kernel == 0 else 100_000)
+
+
+def by_the_verdicts(estimates, planned_looks):
+    """Return the verdicts and numbers of seeds of one family by the functions of the looks.
+
+    estimates: per look, those of the claims.
+    """
+    levels = [share * statistics.LEVEL for share in shares(planned_looks)]
+    current, decided, entries = list(estimates[0]), [], []
+    for look, level in enumerate(levels, 1):
+        for k, entry in enumerate(entries):
+            if entry and not entry["futile"]:
+                current[k] = estimates[look - 1][k]
+        made = [
+            verdicts.make(
+                estimated,
+                planned=12,
+                claim=str(k),
+                level="field",
+                dataset="d",
+                stress="",
+                loss="dice",
+                against="cross_entropy",
+                threshold="0.5",
+                rate="fixed",
+                setting="",
+                family=PRIMARY,
+                unit="",
+                smallest=SMALLEST[k],
+            )
+            for k, estimated in enumerate(current)
+        ]
+        made = [replace(candidate, datasets=("d",)) for candidate in made]
+        pairs = list(zip(settle(made), made, strict=True))
+        decided, undecided = looks.split(pairs, decided, look, level)
+        before = [entry for entry in entries if entry]
+        found = looks.outlooks(undecided, before, levels[-1], planned_looks[-1])
+        entries = [next((e for e in found if e["claim"] == str(k)), None) for k in range(5)]
+        if looks.stop(found, look, len(levels)):
+            break
+    verdict = {entry["claim"]: entry["verdict"] for entry in decided}
+    return [verdict.get(str(k), "undecided") for k in range(5)], current
+
+
+@pytest.mark.parametrize("planted", [0.0, 0.1])
+@pytest.mark.parametrize("numbers", [[3, 6, 12], [4]])
+def test_played_families_equal_those_of_the_looks(planted, numbers):
+    """The verdicts and the seeds that each claim gets; one look is a fixed number of seeds."""
+    rng = np.random.default_rng(0)
+    strata = [of_dataset(rng, unanswered=[2]), of_dataset(rng, 6, 4), of_dataset(rng)]
+    families = simulation.draw(rng, strata, 40, max(numbers))
+    estimates = [families.estimate(n) for n in numbers]
+    outcome = simulation.play(estimates, SMALLEST + planted, SMALLEST)
+    codes = {"supported": 1, "contradicted": -1, "undecided": 0}
+    for family in range(40):
+        own = [
+            [real_estimate(families, family, k, n, SMALLEST[k] + planted) for k in range(5)]
+            for n in numbers
+        ]
+        decided, current = by_the_verdicts(own, numbers)
+        assert outcome.verdict[family].tolist() == [codes[verdict] for verdict in decided]
+        assert outcome.estimates.value[family] == pytest.approx([e.value for e in current])
+        assert outcome.estimates.error[family] == pytest.approx([e.error for e in current])
+    assert len(np.unique(outcome.verdict)) > 1
+    assert len(np.unique(outcome.estimates.n)) == len(numbers)
