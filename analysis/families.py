@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analysis.remarks import finding
-from analysis.scores import equivalence, statistics
+from analysis.scores import equivalence, forecast, statistics
 from analysis.scores.statistics import LEVEL, NAN, Estimate
 
 PRIMARY, SECONDARY = "primary", "secondary"
@@ -162,7 +162,7 @@ def _decided(member: Candidate, p: float, verdict: str, level: float) -> Verdict
     own, reason = member.p(estimated), row.reason
     if verdict == "undecided":
         asked = member.asked(estimated)
-        needed = statistics.seeds_needed(*asked, level / member.sides, MOST)
+        needed = forecast.seeds_needed(*asked, level / member.sides, MOST)
         alone = member.decide(estimated, own)
         if member.enough and alone != "undecided":
             single = f"{alone} without the correction for the verdicts of the family (p = {p:.3f})"

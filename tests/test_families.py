@@ -8,7 +8,7 @@ from scipy import stats
 
 from analysis import families, verdicts
 from analysis.effects import Effect
-from analysis.scores import statistics
+from analysis.scores import forecast
 from analysis.scores.statistics import Estimate, Part
 from experiments.plan.study import Study
 from tests.tables import judged, noisy_counts, table_of
@@ -69,7 +69,7 @@ def test_the_seeds_that_would_settle_an_open_verdict_are_named():
     """The level is that of Holm's next step: 5% over the number of open verdicts."""
     rows = [candidate(0.0675), candidate(0.05, claim="b"), candidate(0.5, claim="c")]
     a, b, c = verdicts.settle(rows)
-    expected = statistics.seeds_needed(rows[0].estimated, 0.05, level=0.025)
+    expected = forecast.seeds_needed(rows[0].estimated, 0.05, level=0.025)
     assert a.seeds_needed == expected > 30
     assert a.finding == "positive, size not settled"
     assert (b.seeds_needed, c.seeds_needed) == (None, None)
