@@ -58,7 +58,7 @@ def split(
     decided, undecided = [], []
     for row, candidate in pairs:
         entry = {column: getattr(row, column) for column in KEY}
-        verdict = statistics.decide(candidate.asked, candidate.bound, row.p_corrected, level)
+        verdict = statistics.decide(*_asked(candidate), row.p_corrected, level)
         if (key := _key(entry)) in known:
             decided.append(known[key])
         elif candidate.enough and verdict != "undecided":
@@ -67,6 +67,11 @@ def split(
         else:
             undecided.append((row, candidate))
     return decided, undecided
+
+
+def _asked(candidate: Candidate) -> tuple[Estimate, float]:
+    """Return the estimate of a candidate and the bound that it is to be at least."""
+    return candidate.asked(candidate.estimated)
 
 
 def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -80,7 +85,8 @@ def outlook(pair: Pair, level: float, most: int) -> Entry:
     empty if more seeds are worth their cost.
     """
     row, candidate = pair
-    estimated, bound, level = candidate.asked, candidate.bound, level / candidate.sides
+    level = level / candidate.sides
+    estimated, bound = _asked(candidate)
     entry = {column: getattr(row, column) for column in (*KEY, "smallest", "n")}
     numbers = {"estimate": estimated.value, "low": estimated.low, "high": estimated.high}
     entry |= {name: None if np.isnan(number) else number for name, number in numbers.items()}
@@ -217,7 +223,7 @@ def _changed(row: Mapping[str, Any], verdict: str, needed: int | None, reason: s
     estimated = Estimate(row["estimate"], row["error"], row["df"], row["n"])
     return {
         "verdict": verdict,
-        "finding": finding(estimated, row["smallest"], verdict, needed),
+        "finding": finding(estimated, row["smallest"], verdict, needed, row["rule"]),
         "seeds_needed": pd.NA if needed is None else needed,
         "fragile": row["fragile"] if row["verdict"] == verdict else "",
         "reason": "; ".join(filter(None, (reason, row["reason"]))),
