@@ -51,7 +51,7 @@ def pair(claim="noise", value=0.1, error=0.01, p=0.001, *, seeds=2, **changes):
     names = "error", "df", "low", "high", "low90", "high90"
     row = Verdict(**own, estimate=value, **{name: getattr(estimated, name) for name in names})
     changes = {"datasets": ("controlled",)} | changes
-    return row, Candidate(row, estimated, row.smallest, **changes)
+    return row, Candidate(row, estimated, **changes)
 
 
 # Settings
