@@ -19,10 +19,12 @@ from analysis.scores import metrics, statistics, tuning
 from analysis.scores.statistics import LEAST, Estimate, Prediction
 from experiments.files import write_whole
 from experiments.layout import VERDICTS
+from experiments.plan.labels import label_of
+from experiments.plan.training import words
 
 if TYPE_CHECKING:
     from analysis.results import Results
-    from experiments.plan.study import Study
+    from experiments.plan.study import Level, Setting, Study
 
 log = logging.getLogger("dicebench")
 
@@ -98,11 +100,45 @@ def _cases(study: Study, rate: str) -> Iterator[Case]:
             continue
         claim = replace(claim, experiment=experiment)
         settings = study.settings_of(experiment)
+        if not claim.source:
+            settings = [*settings, *repeated(study, claim)]
         headline = claim.about, study.references[0], "0.5"
         for setting, compared in itertools.product(settings, _comparisons(study, claim)):
             case = Case(name, claim, *compared, rate, setting)
             first = compared == headline and rate == "fixed" and setting is settings[0]
             yield replace(case, primary=claim.primary and first)
+
+
+def repeated(study: Study, claim: Claim) -> Iterator[Setting]:
+    """Yield the training settings at which other experiments repeat the one level of a claim.
+
+    An example is an experiment on the steps at the rarest foreground. All datasets that answer the
+    claim have the same settings there. The label is that of the fields which the levels set.
+    """
+    found: list[dict[str, Setting]] = []
+    for dataset, levels in study.experiments[claim.experiment].levels.items():
+        weighted = claim.weights(levels)
+        if len(weighted) == 1:
+            found.append(_elsewhere(study, claim, dataset, weighted[0][1]))
+        elif weighted:
+            return
+    for label, setting in found[0].items() if found else ():
+        if all(label in others for others in found):
+            yield setting
+
+
+def _elsewhere(study: Study, claim: Claim, dataset: str, level: Level) -> dict[str, Setting]:
+    """Return label -> setting of levels of other experiments with the stress of the claim's one."""
+    own = study.at(level, study.settings[0])
+    others = (each for name, each in study.experiments.items() if name != claim.experiment)
+    levels = itertools.chain(*(experiment.levels[dataset] for experiment in others))
+    result = {}
+    for other in levels:
+        setting = study.at(other, own)
+        if other.stress == level.stress and setting.labels != own.labels:
+            label = words({field: label_of(value) for field, value in other.training.items()})
+            result[label] = replace(setting, label=label)
+    return result
 
 
 def _comparisons(study: Study, claim: Claim) -> Iterator[tuple[str, str, str]]:

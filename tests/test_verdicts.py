@@ -140,3 +140,21 @@ def test_mechanism_verdicts_are_exact_and_follow_the_claim():
     assert table.loc["noise", "estimate"] == pytest.approx(0.2)
     assert table.loc["noise", "verdict"] == "supported"
     assert set(table["loss"]) == {"dice"}
+
+
+def test_a_claim_is_compared_at_the_budgets_of_another_experiment(tiny):
+    """Levels with the stress of the claim's one level and other steps are settings of the claim."""
+    budget = {"knob": "steps", "values": [6, 12], "hold": {"size": "small", "fraction": 0.03}}
+    tiny["experiments"] = {"imbalance": tiny["experiments"]["imbalance"], "budget": budget}
+    study = Study(tiny)
+
+    def counts(run, threshold):
+        late = run.setting.labels["steps"] == "12"
+        return good(9, 1) if late or run.loss == "dice" else good(5, 5)
+
+    result = headline(study, table_of(study, counts)).loc["imbalance"].set_index("setting")
+    assert list(result.index) == ["", "steps 12"]
+    assert result.loc["", "estimate"] == pytest.approx(18 / 20 - 10 / 15, abs=0.05)
+    assert result.loc["steps 12", "estimate"] == pytest.approx(0)
+    assert list(result["family"]) == ["primary", "secondary"]
+    assert list(result["n"]) == list(result["planned"]) == [2, 2]

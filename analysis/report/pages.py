@@ -119,15 +119,36 @@ def line(study: Study, claim: Claim, row: Row, others: Iterable[Row]) -> Row:
         if (other["threshold"], other["rate"]) == (row["threshold"], row["rate"])
         and other["setting"] != row["setting"]
     ]
-    where = [row["dataset"], row["setting"] if len(study.settings) > 1 else ""]
+    first = row["setting"] == study.settings[0].label
+    where = [row["dataset"], row["setting"]]
     if named(study, row["against"]):
         where.append(f"against {style.name(row['against'])}")
     return row | {
         "where": ", ".join(filter(None, where)),
         "sentence": sentence(claim, row),
         "reason": reason(row),
-        "also": tuned + settings,
+        "also": [*tuned, *(across(row, others) if first else ()), *settings],
     }
+
+
+def across(row: Row, others: Iterable[Row]) -> list[str]:
+    """Return a sentence on the training settings at which a verdict holds; none for one setting.
+
+    >>> row = {"threshold": "0.5", "rate": "fixed", "verdict": "supported", "setting": "steps 9"}
+    >>> across(row, [row, row | {"setting": "steps 99", "verdict": "undecided"}])
+    ['It depends on the training: supported with steps 9; undecided with steps 99']
+    """
+    same = ("threshold", "rate")
+    found: dict[str, list[str]] = {}
+    for other in others:
+        if all(other[column] == row[column] for column in same):
+            found.setdefault(other["verdict"], []).append(other["setting"] or "the study's setting")
+    if sum(map(len, found.values())) < 2:
+        return []
+    if len(found) == 1:
+        return [f"The verdict is the same with {', '.join(*found.values())}"]
+    parts = (f"{verdict} with {', '.join(settings)}" for verdict, settings in found.items())
+    return [f"It depends on the training: {'; '.join(parts)}"]
 
 
 def result(row: Row) -> str:
