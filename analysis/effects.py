@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from analysis.claims import BUDGET, Claim
-from analysis.scores import metrics, statistics, tuning
+from analysis.scores import equivalence, metrics, statistics, tuning
 from analysis.scores.statistics import Estimate
 from experiments.plan.labels import label_of
 from experiments.runs.table import key_columns
@@ -62,6 +62,7 @@ class Case:
             "setting": self.setting.label,
             "unit": self.claim.unit,
             "smallest": self.claim.smallest,
+            "rule": equivalence.WITHIN if self.claim.equivalent else equivalence.AT_LEAST,
         }
 
 
@@ -247,7 +248,7 @@ def _found_nothing(
             found_nothing.setdefault((who, steps), []).append(words(level))
             floors += [words(level)] * everyone
     notes = [
-        f"{who} at {' or '.join(levels)} within {steps} steps (mean validation Dice below "
+        f"within {steps} steps {who} at {' or '.join(levels)} (mean validation Dice below "
         f"{metrics.DETECTED:g}), so the estimate there is about the speed of learning"
         for (who, steps), levels in found_nothing.items()
     ]

@@ -4,8 +4,9 @@ Two families are **primary**: the claims with `primary`, for the loss that they 
 the study's first reference, at threshold 0.5, the fixed learning rate and the reference setting.
 One is of generated images; the other is the mean of the real datasets, or the only real dataset.
 All other verdicts on trained models are **secondary**: a family is the claims on one dataset (or
-on the mean of the datasets) for one loss, reference, threshold, learning rate and setting. A
-mechanism is computed without error and is in no family.
+on the mean of the datasets) for one loss, reference, threshold, learning rate and setting. The
+claims with a pair of losses of their own, published findings, are a family for each dataset,
+learning rate and setting. A mechanism is computed without error and is in no family.
 
 Holm's correction holds within a family, primary or secondary: it is valid however the verdicts
 depend on each other, and they share runs. So a family has a false verdict with a probability of at
@@ -20,7 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analysis.remarks import finding
-from analysis.scores import statistics
+from analysis.scores import equivalence, forecast, statistics
 from analysis.scores.statistics import LEVEL, NAN, Estimate
 
 PRIMARY, SECONDARY = "primary", "secondary"
@@ -44,7 +45,8 @@ class Verdict:
     decided, or if MOST would not do. next_low, next_high, next_probability: of a dataset that is
     not in the suite, its 95% prediction interval and the probability that its effect is at least
     `smallest`. fragile: YES if the verdict would not be decided without some single seed. floor:
-    levels at which no loss has found anything.
+    levels at which no loss has found anything. rule: the claim is that the effect is `at least`
+    the smallest difference, or `within` it on either side of 0.
     """
 
     claim: str
@@ -68,7 +70,7 @@ class Verdict:
     smallest: float
     n: int
     planned: int
-    p: float
+    p: float = NAN
     p_corrected: float = NAN
     verdict: str = "undecided"
     finding: str = ""
@@ -79,20 +81,21 @@ class Verdict:
     fragile: str = ""
     floor: str = ""
     reason: str = ""
+    rule: str = equivalence.AT_LEAST
 
 
 @dataclass(frozen=True)
 class Candidate:
     """A verdict before its decision.
 
-    asked, bound: the estimate, and the number that it is to be at least. sides: of the test.
-    enough: whether there are enough seeds and datasets for a verdict. datasets: those that it is
-    about; none if they cannot answer. without_one: makes the estimates without each of the seeds.
+    pair: the claim has a pair of losses of its own. sides: of the test. enough: whether there are
+    enough seeds and datasets for a verdict. datasets: those that it is about; none if they cannot
+    answer. without_one: makes the estimates without each of the seeds.
     """
 
     row: Verdict
-    asked: Estimate
-    bound: float
+    estimated: Estimate
+    pair: bool = False
     sides: int = 1
     enough: bool = True
     datasets: tuple[str, ...] = ()
@@ -104,12 +107,21 @@ class Candidate:
         row = self.row
         if row.family == PRIMARY:
             return (PRIMARY, row.level)
-        key = row.dataset, row.loss, row.against, row.threshold, row.rate, row.setting
-        return (row.family, row.level, *key)
+        key = row.family, row.level, row.dataset, row.rate, row.setting
+        return key if self.pair else (*key, row.loss, row.against, row.threshold)
+
+    def asked(self, estimated: Estimate) -> tuple[Estimate, float]:
+        """Return an estimate and the bound that it is to be at least, by the claim's rule."""
+        return equivalence.asked(estimated, self.row.smallest, self.row.rule)
 
     def p(self, estimated: Estimate) -> float:
         """Return the p of an estimate in place of the candidate's own."""
-        return estimated.p(self.bound, self.sides)
+        asked, bound = self.asked(estimated)
+        return asked.p(bound, self.sides)
+
+    def decide(self, estimated: Estimate, p: float) -> str:
+        """Return the verdict on an estimate with a corrected p."""
+        return statistics.decide(*self.asked(estimated), p)
 
 
 def settle(candidates: Iterable[Candidate]) -> list[Verdict]:
@@ -128,9 +140,9 @@ def settle(candidates: Iterable[Candidate]) -> list[Verdict]:
 
 def _settle(members: Sequence[Candidate]) -> list[Verdict]:
     """Return the verdicts of one family."""
-    corrected = statistics.correct([member.p(member.asked) for member in members])
+    corrected = statistics.correct([member.p(member.estimated) for member in members])
     verdicts = [
-        statistics.decide(member.asked, member.bound, p) if member.enough else "undecided"
+        member.decide(member.estimated, p) if member.enough else "undecided"
         for member, p in zip(members, corrected, strict=True)
     ]
     # Holm's next step: a verdict is decided if its p is at most 5% over the number of open ones.
@@ -146,18 +158,21 @@ def _settle(members: Sequence[Candidate]) -> list[Verdict]:
 
 def _decided(member: Candidate, p: float, verdict: str, level: float) -> Verdict:
     """Return a verdict with its finding; level: the greatest p that would decide it if open."""
-    row, asked, needed, reason = member.row, member.asked, None, member.row.reason
+    row, estimated, needed = member.row, member.estimated, None
+    own, reason = member.p(estimated), row.reason
     if verdict == "undecided":
-        needed = statistics.seeds_needed(asked, member.bound, level / member.sides, MOST)
-        alone = statistics.decide(asked, member.bound, member.p(asked))
+        asked = member.asked(estimated)
+        needed = forecast.seeds_needed(*asked, level / member.sides, MOST)
+        alone = member.decide(estimated, own)
         if member.enough and alone != "undecided":
             single = f"{alone} without the correction for the verdicts of the family (p = {p:.3f})"
             reason = "; ".join(filter(None, (single, reason)))
     return replace(
         row,
+        p=own,
         p_corrected=p,
         verdict=verdict,
-        finding=finding(asked, member.bound, verdict, needed),
+        finding=finding(estimated, row.smallest, verdict, needed, row.rule),
         seeds_needed=needed,
         fragile=YES if _fragile(member, p, verdict) else "",
         reason=reason,
@@ -169,16 +184,16 @@ def _fragile(member: Candidate, p: float, verdict: str) -> bool:
 
     The correction stays: p is multiplied as that of all seeds was.
     """
-    own = member.p(member.asked)
+    own = member.p(member.estimated)
     factor = p / own if own > 0 else 1.0
     return verdict != "undecided" and any(
-        statistics.decide(fewer, member.bound, factor * member.p(fewer)) != verdict
-        for fewer in member.without_one()
+        member.decide(fewer, factor * member.p(fewer)) != verdict for fewer in member.without_one()
     )
 
 
 def _computed(candidate: Candidate) -> Verdict:
     """Return a verdict on an exact number."""
-    verdict = statistics.decide(candidate.asked, candidate.bound, 0.0)
-    words = finding(candidate.asked, candidate.bound, verdict)
-    return replace(candidate.row, verdict=verdict, finding=words)
+    row, verdict = candidate.row, candidate.decide(candidate.estimated, 0.0)
+    return replace(
+        row, verdict=verdict, finding=finding(candidate.estimated, row.smallest, verdict)
+    )

@@ -19,7 +19,7 @@ from analysis import claims
 from analysis.claims import Claim
 from analysis.families import MOST, Candidate, Verdict
 from analysis.remarks import finding
-from analysis.scores import statistics
+from analysis.scores import forecast, statistics
 from analysis.scores.statistics import LEVEL, Estimate
 from experiments.plan.looks import Run, shares
 
@@ -58,7 +58,8 @@ def split(
     decided, undecided = [], []
     for row, candidate in pairs:
         entry = {column: getattr(row, column) for column in KEY}
-        verdict = statistics.decide(candidate.asked, candidate.bound, row.p_corrected, level)
+        asked = candidate.asked(candidate.estimated)
+        verdict = statistics.decide(*asked, row.p_corrected, level)
         if (key := _key(entry)) in known:
             decided.append(known[key])
         elif candidate.enough and verdict != "undecided":
@@ -80,7 +81,8 @@ def outlook(pair: Pair, level: float, most: int) -> Entry:
     empty if more seeds are worth their cost.
     """
     row, candidate = pair
-    estimated, bound, level = candidate.asked, candidate.bound, level / candidate.sides
+    estimated, bound = candidate.asked(candidate.estimated)
+    level /= candidate.sides
     entry = {column: getattr(row, column) for column in (*KEY, "smallest", "n")}
     numbers = {"estimate": estimated.value, "low": estimated.low, "high": estimated.high}
     entry |= {name: None if np.isnan(number) else number for name, number in numbers.items()}
@@ -89,9 +91,9 @@ def outlook(pair: Pair, level: float, most: int) -> Entry:
         futile = "the study's datasets cannot answer"
     elif max(estimated.high - bound, bound - estimated.low) <= MATTERS:
         futile = f"its interval is within {MATTERS} of the smallest difference that matters"
-    elif estimated.parts and statistics.chance(estimated, bound, level, most) < CHANCE:
+    elif estimated.parts and forecast.chance(estimated, bound, level, most) < CHANCE:
         futile = f"it is too near to the smallest difference for {most} seeds"
-    needed = statistics.seeds_needed(estimated, bound, level, MOST)
+    needed = forecast.seeds_needed(estimated, bound, level, MOST)
     return entry | {"datasets": candidate.datasets, "seeds_needed": needed, "futile": futile}
 
 

@@ -7,13 +7,21 @@ from collections.abc import Sequence
 import numpy as np
 
 from analysis.effects import EARLY, Effect
+from analysis.scores import equivalence
 from analysis.scores.statistics import LEAST, Estimate
 
 
-def finding(estimated: Estimate, smallest: float, verdict: str, needed: int | None = None) -> str:
+def finding(
+    estimated: Estimate,
+    smallest: float,
+    verdict: str,
+    needed: int | None = None,
+    rule: str = equivalence.AT_LEAST,
+) -> str:
     """Return the difference behind a verdict, in a few words.
 
-    needed: the number of seeds that would decide an open verdict; None if none would.
+    needed: the number of seeds that would decide an open verdict; None if none would. rule: see
+    `equivalence`.
 
     >>> finding(Estimate(-0.2, 0.01, 3, 4), 0.05, "contradicted")
     'the reverse'
@@ -22,6 +30,8 @@ def finding(estimated: Estimate, smallest: float, verdict: str, needed: int | No
     """
     if verdict == "undecided":
         return _open(estimated, needed)
+    if rule == equivalence.WITHIN:
+        return equivalence.FINDINGS[verdict]
     if smallest < 0:  # the claim is that nothing is lost
         return f"{'no' if verdict == 'supported' else 'a'} shortfall that matters"
     if verdict == "supported":
@@ -59,7 +69,9 @@ def of_dataset(effect: Effect, planned: int) -> list[str]:
         found.append(f"a verdict needs {min(LEAST, planned)} seeds")
     found += effect.notes
     if estimated.sources == 1:
-        found.append("all test images are of one source: the interval is of seeds only")
+        found.append(
+            "all test images with a value are of one source: the interval is of seeds only"
+        )
     if effect.early:
         found.append(EARLY)
     return found
@@ -82,5 +94,5 @@ def of_pool(effects: Sequence[Effect], enough: Sequence[Effect]) -> list[str]:
     for effect in answering:
         found += [f"{effect.dataset}: {note}" for note in effect.notes]
         if effect.estimated.sources == 1:
-            found.append(f"{effect.dataset}: all test images are of one source")
+            found.append(f"{effect.dataset}: all test images with a value are of one source")
     return found

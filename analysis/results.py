@@ -28,6 +28,7 @@ MADE_BY = {
     layout.ESTIMATES: "analysis estimates",
     layout.RANKS: "analysis estimates",
     layout.VERDICTS: "analysis verdicts",
+    layout.RECOMMENDATION: "analysis recommendation",
     layout.STRESSES: "analysis stresses",
     f"{layout.FIGURES}/{layout.CAPTIONS}": "analysis figures",
 }
@@ -38,6 +39,10 @@ NUMBERS = {
     layout.VERDICTS: (
         *("estimate", "error", "df", "low", "high", "low90", "high90", "smallest", "n", "planned"),
         *("p", "p_corrected", "seeds_needed", "look", "next_low", "next_high", "next_probability"),
+    ),
+    layout.RECOMMENDATION: (
+        *("score", "rank", "low", "high", "best", "near", "regret", "bound"),
+        *("datasets", "levels", "n"),
     ),
     layout.MECHANISM: ("x", "value"),
 }
@@ -120,6 +125,11 @@ class Results:
     def verdicts(self) -> pd.DataFrame:
         """Verdicts per claim, level, dataset, loss, threshold, rate and setting."""
         return self._read(layout.VERDICTS)
+
+    @cached_property
+    def recommendation(self) -> pd.DataFrame:
+        """Advice per situation, scope, threshold, setting and loss."""
+        return self._read(layout.RECOMMENDATION)
 
     @cached_property
     def stresses(self) -> pd.DataFrame:

@@ -45,6 +45,18 @@ rule verdicts:
         "python -m analysis verdicts {folder:q}"
 
 
+rule recommendation:
+    input:
+        stamps.recommendation.inputs,
+    output:
+        str(stamps.recommendation.path),
+        table=f"{folder}/recommendation.csv",
+    log:
+        f"{folder}/logs/recommendation.log",
+    shell:
+        "python -m analysis recommendation {folder:q}"
+
+
 rule figures:
     input:
         stamps.figures.inputs,

@@ -71,6 +71,11 @@ class Stamps(stamps.Stamps):
         return self._analysis("verdicts", [layout.VERDICTS], after)
 
     @cached_property
+    def recommendation(self) -> Stamp:
+        """The advice by situation."""
+        return self._analysis("recommendation", [layout.RECOMMENDATION], [self.collect])
+
+    @cached_property
     def figures(self) -> Stamp:
         """The figures; those of examples show stressed images."""
         tables = self.collect, self.estimates, self.verdicts, self.mechanism
@@ -84,8 +89,8 @@ class Stamps(stamps.Stamps):
 
     @property
     def _results(self) -> list[Stamp]:
-        tables = self.controls, self.stresses, self.estimates, self.verdicts
-        return [self.figures, *tables, *self.look.values()]
+        tables = self.estimates, self.verdicts, self.recommendation, *self.look.values()
+        return [self.figures, self.controls, self.stresses, *tables]
 
     @cached_property
     def report(self) -> Stamp:

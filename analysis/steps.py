@@ -4,6 +4,7 @@ STEPS = {
     "look": "analysis.decision",
     "estimates": "analysis.scores.estimates",
     "verdicts": "analysis.verdicts",
+    "recommendation": "analysis.recommendation",
     "figures": "analysis.figures.draw",
     "stresses": "analysis.stresses",
     "report": "analysis.report.report",

@@ -16,7 +16,7 @@ from analysis.claims import Claim
 from analysis.effects import Case, Effect, Tables, measure
 from analysis.families import PRIMARY, SECONDARY, Candidate, Verdict, settle
 from analysis.scores import metrics, statistics, tuning
-from analysis.scores.statistics import LEAST, Estimate
+from analysis.scores.statistics import LEAST, Estimate, Prediction
 from experiments.files import write_whole
 from experiments.layout import VERDICTS
 
@@ -145,11 +145,15 @@ def _of_dataset(study: Study, case: Case, effect: Effect, *, alone: bool) -> Can
         family=PRIMARY if case.primary and alone else SECONDARY,
         floor="; ".join(effect.floors),
         reason="; ".join(remarks.of_dataset(effect, planned)),
-        sides=2 if effect.early else 1,
     )
-    enough = _enough(effect, len(study.seeds))
-    answering = () if effect.cannot else (effect.dataset,)
-    return replace(made, enough=enough, datasets=answering, without_one=effect.without_one)
+    return replace(
+        made,
+        pair=case.claim.against is not None,
+        sides=2 if effect.early else 1,
+        enough=_enough(effect, len(study.seeds)),
+        datasets=() if effect.cannot else (effect.dataset,),
+        without_one=effect.without_one,
+    )
 
 
 def _of_pool(study: Study, case: Case, effects: Sequence[Effect]) -> Candidate:
@@ -157,7 +161,7 @@ def _of_pool(study: Study, case: Case, effects: Sequence[Effect]) -> Candidate:
     answering = [effect for effect in effects if not effect.cannot]
     enough = [effect for effect in answering if _enough(effect, len(study.seeds))]
     estimated = [effect.estimated for effect in enough]
-    following = statistics.next_dataset([e.value for e in estimated], case.claim.smallest)
+    following = _next([e.value for e in estimated], case.claim)
     made = make(
         statistics.pool(estimated),
         planned=len(answering),
@@ -165,18 +169,27 @@ def _of_pool(study: Study, case: Case, effects: Sequence[Effect]) -> Candidate:
         **{f"next_{name}": _round(value) for name, value in following._asdict().items()},
         level="field",
         dataset=POOLED,
-        stress=f"mean over {len(estimated)} datasets",
+        stress=f"mean over {len(estimated)} dataset{'s' * (len(estimated) != 1)}",
         family=PRIMARY if case.primary else SECONDARY,
         floor="; ".join(f"{e.dataset}: {level}" for e in answering for level in e.floors),
         reason="; ".join(remarks.of_pool(effects, enough)),
     )
-    complete = len(enough) == len(answering) > 1
     return replace(
         made,
-        enough=complete,
+        pair=case.claim.against is not None,
+        enough=len(enough) == len(answering) > 1,
         datasets=tuple(effect.dataset for effect in answering) if len(answering) > 1 else (),
         without_one=partial(_pools_without_one, enough),
     )
+
+
+def _next(values: Sequence[float], claim: Claim) -> Prediction:
+    """Return the prediction for a dataset that is not in the suite, by the rule of the claim."""
+    found = statistics.next_dataset(values, claim.smallest)
+    if not claim.equivalent:
+        return found
+    at_least = statistics.next_dataset(values, -claim.smallest).probability
+    return found._replace(probability=at_least - found.probability)
 
 
 def _enough(effect: Effect, seeds: int) -> bool:
@@ -259,12 +272,11 @@ def effects(
 # From estimates to verdicts
 
 
-def make(estimated: Estimate, *, planned: int, sides: int = 1, **columns: Any) -> Candidate:
+def make(estimated: Estimate, *, planned: int, **columns: Any) -> Candidate:
     """Return a verdict before its decision.
 
-    sides: of the test. columns: the other columns of the verdict that are known before.
+    columns: the other columns of the verdict that are known before.
     """
-    smallest = columns["smallest"]
     numbers = ("error", "df", "low", "high", "low90", "high90")
     row = Verdict(
         **columns,
@@ -272,9 +284,8 @@ def make(estimated: Estimate, *, planned: int, sides: int = 1, **columns: Any) -
         **{name: _round(getattr(estimated, name)) for name in numbers},
         n=estimated.n,
         planned=planned,
-        p=estimated.p(smallest, sides) if columns["family"] else float("nan"),
     )
-    return Candidate(row, estimated, smallest, sides)
+    return Candidate(row, estimated)
 
 
 def _round(value: float) -> float:

@@ -42,6 +42,7 @@ RUNS, RECORDS, CONTROLS, STRESSES = "runs.csv", "records.json", "controls.csv", 
 PROBE = "probe.yaml"
 MECHANISM, MAPS = "mechanism.csv", "mechanism_maps.npz"
 ESTIMATES, RANKS, VERDICTS = "estimates.csv", "ranks.csv", "verdicts.csv"
+RECOMMENDATION = "recommendation.csv"
 CALIBRATION, SIZES_NEEDED = "calibration.csv", "sizes_needed.csv"
 FIGURES, CONTACT, CAPTIONS = "figures", "contact", "captions.json"
 REPORT, PAPER = "report.html", "paper"

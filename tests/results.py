@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 
-from analysis import verdicts
+from analysis import recommendation, verdicts
 from analysis.results import Results
 from analysis.scores import estimates
 from experiments import layout
@@ -28,6 +28,7 @@ def write_results(folder, config):
     results = Results.open(folder)
     estimates.run(results)
     verdicts.run(results)
+    recommendation.run(results)
     return results
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import verdicts
+from analysis.results import Results
 from experiments.layout import FOREGROUND
 from experiments.runs.table import NUMERIC, check_table, columns, key_columns
 
@@ -58,6 +59,13 @@ def table_of(study, counts):
     table = frame[columns(study.axes)].copy()
     table[NUMERIC] = table[NUMERIC].astype("Int64")
     return check_table(table, "test")
+
+
+def results_of(study, table, sources=OWN_SOURCES):
+    """The results of a study with these tables, without any file."""
+    results = Results(study)
+    vars(results).update(table=table, image_sources=sources)
+    return results
 
 
 def lose(table, status, run):

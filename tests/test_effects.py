@@ -77,7 +77,7 @@ def test_a_level_at_which_no_loss_finds_anything_is_a_floor(tiny):
     result = headline(study, table)
     assert result.loc["imbalance", "floor"] == "fraction-0.03_size-small"
     assert (
-        "no loss found anything at fraction-0.03_size-small within 6 steps"
+        "within 6 steps no loss found anything at fraction-0.03_size-small"
         in (result.loc["imbalance", "reason"])
     )
     assert result.loc["noise", "floor"] == ""

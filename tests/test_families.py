@@ -8,7 +8,7 @@ from scipy import stats
 
 from analysis import families, verdicts
 from analysis.effects import Effect
-from analysis.scores import statistics
+from analysis.scores import forecast
 from analysis.scores.statistics import Estimate, Part
 from experiments.plan.study import Study
 from tests.tables import judged, noisy_counts, table_of
@@ -53,11 +53,23 @@ def test_primary_and_secondary_verdicts_are_corrected_apart():
     assert found[8].p_corrected == pytest.approx(found[8].p)
 
 
+def test_claims_with_their_own_pairs_of_losses_are_a_family_for_each_dataset():
+    """As published findings are, which compare two losses each."""
+    rows = [
+        candidate(0.0675, claim=c, family="secondary", loss=c, dataset=dataset)
+        for c, dataset in (("a", "d"), ("b", "d"), ("c", "e"))
+    ]
+    found = verdicts.settle([replace(row, pair=True) for row in rows])
+    factors = [row.p_corrected / row.p for row in found]
+    assert factors == pytest.approx([2, 2, 1])
+    assert [row.p_corrected / row.p for row in verdicts.settle(rows)] == pytest.approx([1, 1, 1])
+
+
 def test_the_seeds_that_would_settle_an_open_verdict_are_named():
     """The level is that of Holm's next step: 5% over the number of open verdicts."""
     rows = [candidate(0.0675), candidate(0.05, claim="b"), candidate(0.5, claim="c")]
     a, b, c = verdicts.settle(rows)
-    expected = statistics.seeds_needed(rows[0].asked, 0.05, level=0.025)
+    expected = forecast.seeds_needed(rows[0].estimated, 0.05, level=0.025)
     assert a.seeds_needed == expected > 30
     assert a.finding == "positive, size not settled"
     assert (b.seeds_needed, c.seeds_needed) == (None, None)
@@ -77,7 +89,7 @@ def test_a_verdict_that_rests_on_a_single_seed_is_fragile():
     ):
         sample = {seed: np.array([value]) for seed, value in enumerate(values)}
         effect = Effect("d", True, [(1, sample)], [None], "")
-        row = replace(candidate(0), asked=effect.estimated, without_one=effect.without_one)
+        row = replace(candidate(0), estimated=effect.estimated, without_one=effect.without_one)
         found = verdicts.settle([row])[0]
         assert (found.verdict, found.fragile) == ("supported", mark), values
     assert verdicts.settle([candidate(0.05)])[0].fragile == ""  # it is open

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from analysis import verdicts
-from analysis.scores import statistics
+from analysis.scores import estimates, metrics, statistics
 from experiments.plan.study import Study
 from tests.layouts import folder_of
 from tests.tables import OWN_SOURCES, good, headline, noisy_counts, table_of
@@ -60,7 +60,7 @@ def test_only_datasets_that_can_answer_are_planned(field):
     assert b["reason"] == "no test image has objects of both sizes"
     assert "b cannot answer: no test image has objects of both sizes" in both["reason"]
     assert "one dataset can answer: there is no mean" in both["reason"]
-    assert both["verdict"] == "undecided"
+    assert (both["verdict"], both["stress"]) == ("undecided", "mean over 1 dataset")
 
 
 def test_a_mean_needs_every_dataset_that_can_answer(field):
@@ -101,4 +101,22 @@ def test_images_of_one_source_widen_the_interval(field):
     assert pairs["error"] > 1.5 * own["error"] > 0
     assert pairs["df"] == pytest.approx(1, abs=0.01)
     assert one["error"] < own["error"]
-    assert "all test images are of one source" in one["reason"]
+    assert "all test images with a value are of one source" in one["reason"]
+
+
+def test_estimates_take_the_sources_of_the_images(field):
+    """estimates.csv has the interval of the same function, by source."""
+    study = Study(field)
+    table = table_of(study, noisy_counts(np.random.default_rng(0)))
+    cells = table[["dataset", "stress", "image"]].drop_duplicates()
+    named = cells.assign(source=cells["image"].map(lambda image: int(image) // 2))
+    rows = estimates.estimates(study, table, [], named)
+    row = metrics.select(
+        rows, dataset="a", experiment="boundary", level="sharp", metric="dice", loss="dice"
+    )
+    row = metrics.select(row, threshold="0.5").iloc[0]
+    where = {"dataset": "a", "stress": "none", "loss": "dice", "threshold": "0.5"}
+    values = metrics.per_seed(metrics.scores(table), "dice", where)
+    expected = statistics.estimate([(1, values)], [[0, 0, 1, 1]])
+    assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high))
+    assert expected.sources == 2

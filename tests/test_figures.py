@@ -156,3 +156,19 @@ def test_classes_go_from_frequent_to_rare(tiny, in_tmp):
     ticks = [tick.get_text().split("\n")[0] for tick in figure.axes[1].get_xticklabels()]
     assert ticks == ["left", "right"]
     assert "stress none" in caption
+
+
+def test_the_figure_of_verdicts_tells_the_intervals_apart_and_marks_the_primary_ones(
+    tiny, tmp_path
+):
+    results = write_results(tmp_path, tiny)
+    figure, caption = draw_one(results, "verdicts")
+    rows = results.verdicts
+    rows = rows[(rows["level"] != "mechanism") & (rows["claim"] == "boundary")]
+    axis = next(a for a in figure.axes if "boundary" in a.get_title(loc="left"))
+    thick = {tuple(line.get_xdata()) for line in axis.lines if line.get_linewidth() == 2}
+    assert thick == {tuple(row) for row in rows[["low90", "high90"]].to_numpy()}
+    rings = [line.get_xdata().tolist() for line in axis.lines if line.get_markersize() == 9]
+    assert rings == [rows.loc[rows["family"] == "primary", "estimate"].tolist()]
+    assert "The thick part is the 90% interval" in caption
+    assert "95% intervals" in caption

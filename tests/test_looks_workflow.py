@@ -25,8 +25,9 @@ def primary(study, table):
     p = {p}
     pairs = measured(study, table)
     def forced(row, one):
-        asked = statistics.Estimate(0.25, 0.05, 1, 2, (statistics.Part(0.05**2, 1, 2),))
-        return replace(row, p_corrected=p[row.claim]), replace(one, asked=asked, enough=True)
+        estimated = statistics.Estimate(0.25, 0.05, 1, 2, (statistics.Part(0.05**2, 1, 2),))
+        one = replace(one, estimated=estimated, enough=True)
+        return replace(row, p_corrected=p[row.claim]), one
     return [forced(*pair) for pair in pairs]
 """
 

@@ -53,6 +53,16 @@ def test_noisy_labels_share_of_cross_entropy_by_hand(measured):
         assert value == pytest.approx(expected, rel=1e-4)
 
 
+def test_cross_entropy_keeps_the_size_of_a_calibrated_prediction_and_dice_does_not(measured):
+    """dL/dp of Dice has the sign of d - 2 y: in expectation (d - 2 g) / sum w E|d - 2 y|."""
+    assert measured["size_pull", "cross_entropy"].max() < 0.05
+    f = round(0.06 * N) / N
+    for e, value in measured["size_pull", "dice"].items():
+        g = f * (1 - e) + (1 - f) * e
+        d = (f * (1 - e) ** 2 + (1 - f) * e**2) / g
+        assert value == pytest.approx(abs(d - 2 * g) / (g * (2 - d) + (1 - g) * d), abs=0.04)
+
+
 def test_pixels_of_small_and_large_objects_are_treated_alike_by_sums_over_pixels(measured):
     for loss in mechanism.COMPARED:
         values = measured["small_over_large", loss].to_numpy()

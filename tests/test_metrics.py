@@ -7,11 +7,12 @@ import torch
 from scipy import ndimage
 
 from analysis.scores import metrics, tuning
+from experiments.plan.study import Study
 from experiments.runs import evaluate
 from experiments.runs import table as runs
 from experiments.runs.records import BAND, TOLERANCE
 from experiments.runs.truth import Truth
-from tests.tables import row
+from tests.tables import good, lose, row, table_of
 
 KEY = {"dataset": "d", "stress": "none", "loss": "dice", "learning_rate": 1e-3, "seed": 0}
 
@@ -224,3 +225,23 @@ def random_counts(rng):
     ):
         counts[part] = min(counts[part], counts[whole])
     return counts
+
+
+def test_a_diverged_run_has_the_worst_score_where_there_is_one(tiny):
+    """On the images of its cell and at both thresholds; a failed run has no scores."""
+    study = Study(tiny)
+    table = table_of(study, lambda run, _: good(8, 2))
+    run = {"stress": "none", "loss": "dice", "seed": 1}
+    scored = metrics.scores(lose(table, "diverged", run))
+    rows = metrics.select(scored, **run)
+    assert sorted(zip(rows["threshold"], rows["image"], strict=True)) == [
+        (threshold, f"{image}") for threshold in ("0.5", "tuned") for image in range(4)
+    ]
+    for name, metric in metrics.METRICS.items():
+        values = rows[f"score_{name}"]
+        assert (values.isna() if metric.worst is None else values == metric.worst).all(), name
+    assert {"hd95", "size_gap", "brier"} == {"hd95", "size_gap", "brier"} & {
+        name for name, metric in metrics.METRICS.items() if metric.worst is None
+    }
+    assert len(scored) == len(metrics.scores(table))
+    assert not len(metrics.select(metrics.scores(lose(table, "failed", run)), **run))

@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from analysis import claims
 from analysis.figures import draw
 from analysis.report import pages, paper, provenance, report, tables
+from analysis.verdicts import POOLED
 from experiments import layout
 from tests.conftest import TINY
 from tests.results import write_results
@@ -59,7 +61,7 @@ def test_a_paper_has_a_caption_and_a_file_for_each_figure_and_table(grid):
 def test_the_report_shows_axes_and_settings(grid):
     html = report.render(grid)
     assert "<b>steps</b> 6, 12, 3." in html
-    assert html.count('class="card"') == 6
+    assert html.count('class="card"') == 7
     assert "With steps 12: " in html
     assert "(controlled, steps 12)" in html
     assert 'src="http' not in html
@@ -104,3 +106,40 @@ def test_numbers_are_printed_with_their_sign():
     assert tables.signed(-0.25) == "−0.250"
     assert tables.signed(-1e-9) == "+0.000"
     assert tables.signed(float("nan")) == "–"
+
+
+def test_a_pooled_verdict_says_which_datasets_it_is_about(plain):
+    """The mean of these datasets, and apart from it a dataset that is not among them."""
+    row = plain.verdicts[plain.verdicts["claim"] == "boundary"].iloc[-1].to_dict()
+    row |= {"dataset": POOLED, "level": "field", "n": 7, "planned": 7, "estimate": 0.25}
+    row |= {"low": 0.1, "high": 0.4, "low90": 0.15, "high90": 0.35, "smallest": 0.05}
+    row |= {"next_low": -0.2, "next_high": 0.7, "next_probability": 0.84}
+    claim = claims.load()["boundary"]
+    words = pages.sentence(claim, row)
+    assert "on average over these 7 datasets, +0.250" in words
+    assert "95% interval +0.100 to +0.400; 90% +0.150 to +0.350; 7 of 7 datasets" in words
+    assert (
+        "A dataset that is not among them would show −0.200 to +0.700, at least +0.05 with "
+        "probability 0.84 (95% prediction)."
+    ) in words
+    alone = pages.sentence(claim, row | {"dataset": "wbc", "next_probability": float("nan")})
+    assert "not among them" not in alone
+    assert "on average" not in alone
+
+
+def test_an_open_verdict_names_its_sign_or_the_seeds_that_it_needs(plain):
+    row = plain.verdicts[plain.verdicts["family"] == "primary"].iloc[0].to_dict()
+    row |= {
+        "verdict": "undecided",
+        "finding": "7 seeds would settle it",
+        "reason": "",
+        "fragile": "",
+    }
+    assert pages.reason(row) == "7 seeds would settle it."
+    row |= {"finding": "positive, size not settled", "reason": "a run failed; one source"}
+    assert pages.reason(row) == "Positive, size not settled. A run failed. One source."
+    row |= {"verdict": "supported", "p_corrected": 0.0123, "smallest": 0.05, "fragile": "yes"}
+    assert pages.reason(row | {"reason": ""}) == (
+        "At least the smallest difference that matters, +0.05 (p = 0.012, primary family). Without "
+        "some single seed it would not be decided."
+    )

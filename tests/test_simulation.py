@@ -8,7 +8,7 @@ from scipy import stats
 
 from analysis import looks, verdicts
 from analysis.families import PRIMARY, settle
-from analysis.scores import simulation, statistics
+from analysis.scores import forecast, simulation, statistics
 from analysis.scores.simulation import Estimates, Stratum
 from experiments.plan.looks import shares
 
@@ -64,7 +64,7 @@ def test_estimates_of_families_equal_those_of_the_verdicts(datasets):
             assert many.value[at] == pytest.approx(one.value)
             assert many.error[at] == pytest.approx(one.error)
             assert many.df[at] == pytest.approx(one.df)
-            outlook = statistics.chance(one, SMALLEST[claim], 0.02, 12)
+            outlook = forecast.chance(one, SMALLEST[claim], 0.02, 12)
             assert chances[at] == pytest.approx(outlook)
             smallest = SMALLEST[claim]
             assert p[at] == pytest.approx(one.p(smallest))

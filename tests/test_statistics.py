@@ -8,7 +8,7 @@ import statsmodels.api as sm
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from analysis.scores import statistics
+from analysis.scores import forecast, statistics
 from analysis.scores.statistics import Estimate, Part, exact
 
 TRIALS = 2000
@@ -359,29 +359,29 @@ def test_a_verdict_follows_from_p_and_the_side_of_the_estimate(value, p, expecte
 
 def test_the_seeds_that_would_decide_are_the_least_that_do():
     undecided = of(0.15, 0.1, df=2, n=3)
-    n = statistics.seeds_needed(undecided, 0.05)
+    n = forecast.seeds_needed(undecided, 0.05)
 
     def p(seeds):
         return of(0.15, 0.1 * (3 / seeds) ** 0.5, df=seeds - 1, n=seeds).p(0.05)
 
     assert p(n) <= 0.05 < p(n - 1)
-    assert statistics.seeds_needed(undecided, 0.05, level=0.01) > n
-    assert statistics.seeds_needed(undecided, 0.05, most=n - 1) is None
-    assert statistics.seeds_needed(undecided, 0.149) is None
-    assert statistics.seeds_needed(statistics.MISSING, 0.05) is None
+    assert forecast.seeds_needed(undecided, 0.05, level=0.01) > n
+    assert forecast.seeds_needed(undecided, 0.05, most=n - 1) is None
+    assert forecast.seeds_needed(undecided, 0.149) is None
+    assert forecast.seeds_needed(statistics.MISSING, 0.05) is None
 
 
 def test_more_seeds_do_not_help_where_images_are_the_noise():
     parts = (Part(0.001, 2, 3), Part(0.01, 7))
     images = Estimate(0.15, 0.011**0.5, 8, 3, parts)
-    assert statistics.seeds_needed(images, 0.05) is None
-    assert statistics.seeds_needed(of(0.15, 0.011**0.5, df=2, n=3), 0.05) is not None
+    assert forecast.seeds_needed(images, 0.05) is None
+    assert forecast.seeds_needed(of(0.15, 0.011**0.5, df=2, n=3), 0.05) is not None
 
 
 def test_seeds_of_all_datasets_are_counted_for_a_pool():
     """The same number of seeds for every dataset, however many each has now."""
     pooled = statistics.pool([of(0.2, 0.2, df=2, n=3), of(0.2, 0.2, df=5, n=6)])
-    n = statistics.seeds_needed(pooled, 0.05)
+    n = forecast.seeds_needed(pooled, 0.05)
     parts = [of(0.2, 0.2 * (seeds / n) ** 0.5, df=n - 1, n=n) for seeds in (3, 6)]
     assert statistics.pool(parts).p(0.05) <= 0.05
     fewer = [of(0.2, 0.2 * (seeds / (n - 1)) ** 0.5, df=n - 2, n=n - 1) for seeds in (3, 6)]

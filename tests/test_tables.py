@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import verdicts
+from analysis import recommendation, verdicts
 from analysis.results import Results
 from analysis.scores import estimates, metrics, ranking, statistics, tuning
 from experiments.errors import ConfigError
@@ -21,6 +21,7 @@ from tests.tables import (
     lose,
     noisy_counts,
     record_of,
+    results_of,
     table_of,
 )
 
@@ -101,12 +102,12 @@ def test_ranks_follow_the_scores_and_ties_are_not_separated(tiny):
     def counts(run, threshold):
         return good(9, 1) if run.loss == "dice" else good(5, 5)
 
-    ranked = ranking.ranks(study, metrics.scores(table_of(study, counts)))
+    ranked = ranking.ranks(results_of(study, table_of(study, counts)))
     dice = ranked[ranked["loss"] == "dice"]
     assert (dice["rank"] == 1).all()
     assert (dice["first"] == 1).all()
     random = noisy_counts(np.random.default_rng(0))
-    ranked = ranking.ranks(study, metrics.scores(table_of(study, random)))
+    ranked = ranking.ranks(results_of(study, table_of(study, random)))
     assert (ranked["low"] < ranked["high"]).any()
     assert ranked.groupby("experiment")["first"].sum().to_numpy() == pytest.approx(1)
 
@@ -202,7 +203,7 @@ def test_ranks_have_a_row_for_each_setting(tiny):
         best = {"6": "dice", "12": "cross_entropy"}[run.setting.labels["steps"]]
         return good(9, 1) if run.loss == best else good(5, 5)
 
-    ranked = ranking.ranks(study, metrics.scores(table_of(study, counts)))
+    ranked = ranking.ranks(results_of(study, table_of(study, counts)))
     first = ranked[ranked["rank"] == 1].groupby("setting")["loss"].unique()
     assert [list(first[s.label]) for s in study.settings] == [["dice"], ["cross_entropy"]]
 
@@ -224,10 +225,13 @@ def test_results_read_back_every_table_of_a_study(tiny, in_tmp):
     pd.testing.assert_frame_equal(results.table, table)
     estimates.run(results)
     verdicts.run(results)
+    recommendation.run(results)
     expected = estimated(study, table).reset_index(drop=True)
     pd.testing.assert_frame_equal(results.estimates, expected, check_dtype=False, rtol=1e-12)
     assert {"none", "NA"} <= set(results.estimates["level"])
     assert list(results.ranks.columns) == list(ranking.COLUMNS)
+    assert list(results.recommendation.columns) == list(recommendation.COLUMNS)
+    assert results.recommendation["setting"].eq("").all()
     key = results.verdicts[verdicts.KEY]
     assert key.notna().all(axis=None)
     assert not key.duplicated().any()

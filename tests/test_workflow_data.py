@@ -8,6 +8,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from analysis.verdicts import POOLED
 from tests.conftest import write_folder, write_halves
 from tests.workflow import SHARED, copy_tree, records, snakemake
 
@@ -31,7 +32,7 @@ def test_real_images_from_a_mirror_end_in_the_same_report(tiny, tmp_path):
     (folder / "study.yaml").write_text(yaml.safe_dump(tiny))
     snakemake(folder, "--config", f"mirror={SHARED}")
     table = pd.read_csv(folder / "results" / "tiny" / "verdicts.csv")
-    assert set(table["dataset"]) == {"constructed", "wbc", "crackforest", "all datasets"}
+    assert set(table["dataset"]) == {"constructed", "wbc", "crackforest", POOLED}
     assert set(table["level"]) == {"mechanism", "field"}
     assert (folder / "results" / "tiny" / "report.html").exists()
 

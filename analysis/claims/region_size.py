@@ -42,7 +42,8 @@ MECHANISM = Mechanism(
     ),
     caption="A prediction that equals the posterior (6% foreground, some labels flipped): the sum "
     "of the logits' gradients over the sum of their absolute values, mean of five draws. At 0 the "
-    "loss keeps the size of the region; at 1 every pixel is pulled to the same side.",
+    "loss keeps the size of the region; at 1 every pixel is pulled to the same side. An L1 term "
+    "pulls fully at any error of the size, however small.",
 )
 
 CLAIM = Claim(

@@ -42,9 +42,10 @@ def figures(results: Results) -> Iterator[Planned]:
 
 
 def trained(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Return the verdicts on trained models at the fixed learning rate."""
+    """Return the verdicts on trained models at the fixed learning rate, of claims with a page."""
+    brief = [name for name, claim in claims.load().items() if claim.brief]
     rows = verdicts[(verdicts["level"] != "mechanism") & (verdicts["rate"] == "fixed")]
-    return rows[rows["estimate"].notna()]
+    return rows[rows["estimate"].notna() & ~rows["claim"].isin(brief)]
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,8 @@ def caption(verdicts: pd.DataFrame, reference: str, by_loss: bool) -> str:
         f"Estimate of each claim for each loss against {reference}; values to the right agree "
         f"with the claim. {markers}Ring: the primary verdict. Dotted: the smallest difference that "
         "matters. The thick part is the 90% interval: one that is entirely to the right of the "
-        "dotted line supports the claim, one entirely to the left contradicts it, subject to the "
+        "dotted line supports the claim, one entirely to the left contradicts it (the whole "
+        "interval, where a test is two-sided), subject to the "
         f"correction for the verdicts of the family. {pooled}{style.INTERVAL}; up to "
         f"{style.counted(seeds, 'paired seed')} each. For the claim about "
         f"the tuned threshold, {reference} is always at its tuned threshold."

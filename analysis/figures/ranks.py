@@ -59,8 +59,9 @@ def draw(results: Results) -> Captioned:
     figure.supxlabel("Rank by mean Dice score (1 is the best)", fontsize=8)
     caption = (
         "Rank of each loss by its mean Dice score over the levels of an experiment, threshold 0.5, "
-        f"fixed learning rate; {style.seeds(study)}. Lines: range of 95% of "
-        "the ranks when seeds and test images are resampled, in the same way for all losses. This "
-        "study does not separate losses with overlapping lines."
+        f"fixed learning rate; {style.seeds(study)}. Lines: 95% "
+        "intervals of the rank, from draws of all losses' scores: Student's t on the seeds and, "
+        "for public images, on their source images. Ties share a rank. This study does not "
+        "separate losses with overlapping lines."
     )
     return figure, caption

@@ -33,16 +33,22 @@ Row = dict[str, Any]
 def pages(
     study: Study, verdicts: pd.DataFrame, figures: Sequence[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Return a page per claim with a verdict: words, cards, verdicts by level, figures."""
-    result = []
+    """Return a page per claim with a verdict: words, cards, verdicts by level, figures.
+
+    The first claim of an experiment has its figures. Published findings without a mechanism are in
+    a table instead (`tables.findings`).
+    """
+    result, left = [], list(figures)
     about = headline(verdicts)
     for name, claim in claims.load().items():
         rows = about[about["claim"] == name].to_dict("records")
-        if not rows:
+        if not rows or claim.brief:
             continue
         others = verdicts[(verdicts["claim"] == name) & (verdicts["loss"] == claim.about)]
         lines = [line(study, claim, row, others.to_dict("records")) for row in rows]
         words, _, measured = claim.words.partition("\n\n")
+        own = figures_of(name, claim, left)
+        left = [figure for figure in left if figure not in own]
         result.append(
             {
                 "name": name,
@@ -51,7 +57,7 @@ def pages(
                 "measured": measured,
                 "lines": lines,
                 "cards": [card(study, claim, lines, r) for r in unique(lines, "against")],
-                "figures": figures_of(name, claim, figures),
+                "figures": own,
             }
         )
     return result
@@ -140,7 +146,7 @@ def sentence(claim: Claim, row: Row) -> str:
     if mechanism:
         return f"{words}: {signed(row['estimate'])} ({row['stress']}; computed)."
     pooled = row["dataset"] == POOLED
-    average = f"on average over these {row['n']:.0f} datasets, " if pooled else ""
+    average = f"on average over these {row['n']} datasets, " if pooled else ""
     return (
         f"{words}: {average}{signed(row['estimate'])} {row['unit']} (95% interval "
         f"{interval(row)}; 90% {interval(row, 'low90', 'high90')}; {row['n']} of "

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from PIL import Image
 
-from analysis import stresses
+from analysis import recommendation, stresses
 from analysis.figures import style
 from analysis.report import tables
 from analysis.report.pages import pages
 from analysis.report.provenance import axes, failures, mixed, provenance
 from analysis.scores import metrics
+from analysis.scores.draws import NEAR
 from experiments.files import write_whole
 from experiments.layout import CAPTIONS, CONTACT, FIGURES, REPORT
 from experiments.runs.table import COLUMNS, columns, refuse_invalid
@@ -57,6 +58,8 @@ def render(results: Results) -> str:
         study=study,
         seeds=style.seeds(study),
         axes=[(style.title(axis), values) for axis, values in axes(study)],
+        advice=recommendation.headline(study, results.recommendation),
+        near=NEAR,
         pages=claims,
         figures=figures,
         others=[f for f in figures if f["name"] not in shown and "experiment" in f],

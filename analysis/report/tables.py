@@ -9,8 +9,11 @@ import pandas as pd
 
 from analysis import claims, theory
 from analysis.figures import style
+from analysis.report import advice
 from analysis.scores import metrics, tuning
+from analysis.scores.equivalence import WITHIN
 from analysis.scores.metrics import METRICS
+from analysis.verdicts import POOLED, headline
 from experiments.plan.knobs import CONTROLLED_FRACTION
 from experiments.plan.training import words
 from experiments.runs.table import COLUMNS, key_columns
@@ -37,6 +40,12 @@ def all_tables(results: Results) -> dict[str, pd.DataFrame]:
     study, table = results.study, results.table
     frames = {
         "Verdicts, for every loss, threshold and learning rate": verdicts(study, results.verdicts),
+        "Recommendation: draws of the mean Dice score by situation": without_setting(
+            advice.frame(results.recommendation), study
+        ),
+        "Published findings: one pair of losses each, fixed learning rate": findings(
+            study, results.verdicts
+        ),
         "Ranks": ranking(study, results.ranks),
         "Scores by cell and loss, means over seeds and test images; with controls": scores(
             study, table, results.controls
@@ -77,13 +86,15 @@ def following(row: Any) -> str:
     """Return the effect of a dataset that is not in the suite; empty for a single dataset.
 
     >>> row = {"next_low": -0.2, "next_high": 0.4, "next_probability": 0.75, "smallest": 0.05}
-    >>> following(row)
+    >>> following(row | {"rule": "at least"})
     '−0.200 to +0.400, at least +0.05 with probability 0.75'
     """
     if np.isnan(row["next_probability"]):
         return ""
+    sign = "within ±" if row["rule"] == WITHIN else "at least "
+    smallest = f"{row['smallest']:{'' if row['rule'] == WITHIN else '+'}g}"
     return (
-        f"{interval(row, 'next_low', 'next_high')}, at least {row['smallest']:+g} with probability "
+        f"{interval(row, 'next_low', 'next_high')}, {sign}{smallest} with probability "
         f"{row['next_probability']:.2f}"
     )
 
@@ -157,7 +168,10 @@ def verdicts(study: Study, table: pd.DataFrame) -> pd.DataFrame:
             "another dataset (95%)": [following(row) for row in rows],
             "threshold": table["threshold"],
             "learning rate": table["rate"],
-            "smallest": table["smallest"].map("{:+g}".format),
+            "smallest": [
+                f"±{row['smallest']:g}" if row["rule"] == WITHIN else f"{row['smallest']:+g}"
+                for row in rows
+            ],
             "p": table["p_corrected"],
             "n": [f"{row['n']} of {row['planned']}" for row in rows],
             "seeds needed": table["seeds_needed"],
@@ -170,6 +184,36 @@ def verdicts(study: Study, table: pd.DataFrame) -> pd.DataFrame:
     return without_setting(frame, study)
 
 
+def findings(study: Study, table: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per published finding, on generated images and on all real datasets."""
+    known = claims.load()
+    rows = []
+    for row in headline(table).to_dict("records"):
+        claim = known[row["claim"]]
+        real = [name for name, dataset in study.datasets.items() if not dataset.controlled]
+        shown = row["level"] == "controlled" or row["dataset"] in (POOLED, *real[: len(real) == 1])
+        if claim.source and shown:
+            sign = "±" if row["rule"] == WITHIN else "≥ "
+            rows.append(
+                {
+                    "finding": claim.title,
+                    "source": claim.source,
+                    "published": claim.published,
+                    "dataset": row["dataset"],
+                    "setting": row["setting"],
+                    "verdict": row["verdict"],
+                    "estimate": signed(row["estimate"]),
+                    "95% interval": interval(row),
+                    "claimed": f"{sign}{row['smallest']:g} {row['unit']}",
+                    "n": f"{row['n']} of {row['planned']}",
+                    "measured": claim.says.format(
+                        loss=style.name(row["loss"]), against=style.name(row["against"])
+                    ),
+                }
+            )
+    return without_setting(pd.DataFrame(rows), study) if rows else pd.DataFrame()
+
+
 def ranking(study: Study, ranks: pd.DataFrame) -> pd.DataFrame:
     """Return the ranks with their intervals, a row per dataset, experiment, setting and loss."""
     frame = pd.DataFrame(
@@ -180,9 +224,7 @@ def ranking(study: Study, ranks: pd.DataFrame) -> pd.DataFrame:
             "loss": ranks["loss"].map(style.name),
             "DSC": ranks["score"],
             "rank": ranks["rank"],
-            "95% interval": [
-                f"{row.low:.0f} to {row.high:.0f}" for row in ranks.itertuples(index=False)
-            ],
+            "95% interval": advice.rank_intervals(ranks),
             "share of draws first": ranks["first"],
         }
     )

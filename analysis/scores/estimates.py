@@ -46,7 +46,7 @@ def run(results: Results) -> None:
     fixed = tuning.fixed(study, results.table)
     table = estimates(study, fixed, results.records, results.image_sources)
     write_whole(study.file(ESTIMATES), table.to_csv(index=False))
-    write_whole(study.file(RANKS), ranking.ranks(study, results.scored).to_csv(index=False))
+    write_whole(study.file(RANKS), ranking.ranks(results).to_csv(index=False))
 
 
 def estimates(

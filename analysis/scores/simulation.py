@@ -145,7 +145,7 @@ class Estimates:
     def chance(
         self, smallest: Float[np.ndarray, " claims"], level: Float[np.ndarray, " claims"], most: int
     ) -> Cells:
-        """Return the probability that `most` seeds will decide: `statistics.chance`."""
+        """Return the probability that `most` seeds will decide: `forecast.chance`."""
         later = self.with_seeds(most)
         bound, distance = special.stdtrit(later.df, 1 - level) * later.error, self.value - smallest
         spread = np.sqrt(self.seeds * (1 - self.n / most))

@@ -220,7 +220,7 @@ def _from_sums(sums: _Sums) -> list[Estimate]:
     seeds = sums.seeds.var(1, ddof=1) / n
     if sums.image is None:
         found = zip(values, seeds, strict=True)
-        return [_of_parts(value, [Part(float(own), n - 1, n)], n) for value, own in found]
+        return [of_parts(value, [Part(float(own), n - 1, n)], n) for value, own in found]
     sources = (sums.shown > 0).sum(-1)
     image = (sums.image**2).sum(-1) - (sums.both**2).sum((1, 2)) / (n * (n - 1))
     results = []
@@ -228,11 +228,11 @@ def _from_sums(sums: _Sums) -> list[Estimate]:
         parts = [Part(float(own), n - 1, n)]
         if k > 1:
             parts.append(Part(max(0.0, float(images)) * k / (k - 1), int(k) - 1))
-        results.append(_of_parts(value, parts, n, int(k)))
+        results.append(of_parts(value, parts, n, int(k)))
     return results
 
 
-def _of_parts(value: float, parts: Sequence[Part], n: int, sources: int | None = None) -> Estimate:
+def of_parts(value: float, parts: Sequence[Part], n: int, sources: int | None = None) -> Estimate:
     """Return an estimate from the parts of its variance.
 
     The degrees of freedom are Satterthwaite's: (sum v)^2 / sum v^2 / df.
@@ -299,7 +299,7 @@ def pool(estimates: Sequence[Estimate]) -> Estimate:
     if count < 2:
         return Estimate(NAN, NAN, NAN, count)
     parts = [part._replace(variance=part.variance / count**2) for e in known for part in e.parts]
-    return _of_parts(float(np.mean([e.value for e in known])), parts, count)
+    return of_parts(float(np.mean([e.value for e in known])), parts, count)
 
 
 class Prediction(NamedTuple):
@@ -360,50 +360,3 @@ def decide(estimated: Estimate, smallest: float, p: float, level: float = LEVEL)
     if not p <= level:  # NaN too
         return "undecided"
     return "supported" if estimated.value >= smallest else "contradicted"
-
-
-def seeds_needed(
-    estimated: Estimate, smallest: float, level: float = LEVEL, most: int = 48
-) -> int | None:
-    """Return the least number of seeds that would decide if the estimate stayed.
-
-    The seeds' parts shrink with their number, those of images do not. level: greatest one-sided
-    p. None if no number from LEAST to `most` would decide, or if the spread is not known.
-
-    >>> seeds_needed(Estimate(0.15, 0.1, 2, 3, (Part(0.01, 2, 3),)), 0.05)
-    11
-    """
-    if not estimated.parts or np.isnan(estimated.error):
-        return None
-    for n in range(LEAST, most + 1):
-        if with_seeds(estimated, n).p(smallest) <= level:
-            return n
-    return None
-
-
-def with_seeds(estimated: Estimate, n: int) -> Estimate:
-    """Return an estimate as it would be from n seeds if value and spread stayed."""
-    parts = [
-        Part(part.variance * part.seeds / n, n - 1, n) if part.seeds else part
-        for part in estimated.parts
-    ]
-    return _of_parts(estimated.value, parts, estimated.n)
-
-
-def chance(estimated: Estimate, smallest: float, level: float, most: int) -> float:
-    """Return the probability that an open estimate will be decided with `most` seeds.
-
-    The future value, given the present one, is Student's t about it; its variance is the seeds'
-    parts times 1 - seeds / most. level: greatest one-sided p.
-
-    >>> round(chance(Estimate(0.05, 0.1, 2, 3, (Part(0.01, 2, 3),)), 0.05, 0.03, 12), 2)
-    0.34
-    """
-    later = with_seeds(estimated, most)
-    bound = special.stdtrit(later.df, 1 - level) * later.error
-    distance = estimated.value - smallest
-    variance = sum(p.variance * max(0.0, 1 - p.seeds / most) for p in estimated.parts if p.seeds)
-    if not variance:
-        return float(abs(distance) >= bound)
-    ends = (distance - bound) / variance**0.5, (-distance - bound) / variance**0.5
-    return float(sum(special.stdtr(estimated.df, end) for end in ends))

@@ -21,8 +21,7 @@ from experiments.plan.config import Training
 from experiments.runs import optimizers
 from experiments.runs.batches import Cell
 from experiments.runs.checkpoint import Checkpoint
-from experiments.runs.fit import fit, predict
-from experiments.runs.run import weights_hash
+from experiments.runs.fit import fit, predict, weights_hash
 from tests.conftest import write_halves
 from tests.runs.conftest import prepared_study
 
@@ -90,9 +89,8 @@ def make(config, case="Adam", steps=8):
     }
     if case == "several classes":
         write_halves(Path("halves"))
-        classes = {"left": 4, "right": 9}
-        data = {"folder": "halves", "train": 7, "val": 2, "test": 3, "classes": classes}
-        config["datasets"] = {"halves": data}
+        data = {"folder": "halves", "classes": {"left": 4, "right": 9}}
+        config["datasets"] = {"halves": data | {"train": 7, "val": 2, "test": 3}}
     study = prepared_study(config)
     return study.runs[0], Cell(study.data_folder(*study.runs[0].cell))
 
