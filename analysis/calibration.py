@@ -107,6 +107,9 @@ def rates(populations: Sequence[Population], families: int = FAMILIES) -> pd.Dat
     """Return the rows of COLUMNS: per population, number of seeds, planted effect and claim."""
     rows = []
     for population in populations:
+        where = f"{population.dataset}, threshold {population.threshold}"
+        numbers = sorted({stratum.seeds.shape[1] for stratum in population.strata})
+        log.info(f"{where}: {families} families of {len(population.names)} claims, seeds {numbers}")
         own = pd.DataFrame(list(_of_population(population, families)), columns=list(COLUMNS))
         log.info("%s", summary(own))
         rows.append(own)

@@ -125,12 +125,13 @@ def test_the_step_writes_its_tables_and_figure(both, monkeypatch):
     monkeypatch.setattr(calibration, "FAMILIES", 200)
     monkeypatch.setattr(calibration, "NORMAL", 2)
     monkeypatch.setattr(calibration, "NORMAL_FAMILIES", 50)
+    monkeypatch.setattr(calibration, "STUDIES", ((3,), (6,), claims.LOOKS))
     calibration.run(written(both, by_chance(gain=10)))
     table = pd.read_csv(both.file(layout.CALIBRATION), keep_default_na=False)
     assert list(table.columns) == list(calibration.COLUMNS)
     key = ["dataset", "threshold", "claim", "looks", "n", "effect"]
     assert not table.duplicated(key).any()
-    assert len(table) == 2 * 2 * 6 * (len(calibration.SIZES) + 1) * 7
+    assert len(table) == 2 * 2 * 6 * 3 * 7
     counts = table[["supported", "contradicted", "undecided"]].sum(axis=1)
     assert (counts == table["families"] * np.where(table["claim"] == "", 5, 1)).all()
     looks = table[table["looks"] != ""]

@@ -14,6 +14,7 @@ from experiments.plan.looks import shares
 
 NO_IMAGES = np.zeros((5, 0))
 SMALLEST = np.array([0.05, 0.02, 0.05, 0.05, -0.02])
+SIDES = np.array([1, 2, 1, 2, 1])
 
 
 def normal(rng, seeds=2000, sd=1.0):
@@ -57,7 +58,7 @@ def test_estimates_of_families_equal_those_of_the_verdicts(datasets):
     families = simulation.draw(rng, strata, 20, 8)
     for n in (3, 8):
         many = families.estimate(n)
-        p = many.p(SMALLEST)
+        p = many.p(SMALLEST, SIDES)
         both, chances = many.p(SMALLEST, sides=2), many.chance(SMALLEST, 0.02, 12)
         for family, claim in np.ndindex(20, 5):
             one, at = real_estimate(families, family, claim, n), (family, claim)
@@ -67,7 +68,7 @@ def test_estimates_of_families_equal_those_of_the_verdicts(datasets):
             outlook = forecast.chance(one, SMALLEST[claim], 0.02, 12)
             assert chances[at] == pytest.approx(outlook)
             smallest = SMALLEST[claim]
-            assert p[at] == pytest.approx(one.p(smallest))
+            assert p[at] == pytest.approx(one.p(smallest, SIDES[claim]))
             assert (both[at] > 0.05) == (one.low <= smallest <= one.high)
             assert (both[at] > 0.1) == (one.low90 <= smallest <= one.high90)
             assert many.half_width(0.05)[at] == pytest.approx(one.high - one.value)
@@ -180,7 +181,7 @@ def test_drawn_seeds_have_the_covariance_of_the_population(kernel):
 
 
 def by_the_verdicts(estimates, planned_looks):
-    """Return the verdicts and numbers of seeds of one family by the functions of the looks.
+    """Return the verdicts and final estimates of one family by the functions of the looks.
 
     estimates: per look, those of the claims.
     """
@@ -209,7 +210,10 @@ def by_the_verdicts(estimates, planned_looks):
             )
             for k, estimated in enumerate(current)
         ]
-        made = [replace(candidate, datasets=("d",)) for candidate in made]
+        made = [
+            replace(candidate, sides=sides, datasets=("d",))
+            for candidate, sides in zip(made, SIDES, strict=True)
+        ]
         pairs = list(zip(settle(made), made, strict=True))
         decided, undecided = looks.split(pairs, decided, look, level)
         before = [entry for entry in entries if entry]
@@ -229,7 +233,7 @@ def test_played_families_equal_those_of_the_looks(planted, numbers):
     strata = [of_dataset(rng, unanswered=[2]), of_dataset(rng, 6, 4), of_dataset(rng)]
     families = simulation.draw(rng, strata, 40, max(numbers))
     estimates = [families.estimate(n) for n in numbers]
-    outcome = simulation.play(estimates, SMALLEST + planted, SMALLEST)
+    outcome = simulation.play(estimates, SMALLEST + planted, SMALLEST, SIDES)
     codes = {"supported": 1, "contradicted": -1, "undecided": 0}
     for family in range(40):
         own = [
