@@ -19,7 +19,7 @@ from analysis import claims
 from analysis.claims import Claim
 from analysis.families import MOST, Candidate, Verdict
 from analysis.remarks import finding
-from analysis.scores import statistics
+from analysis.scores import forecast, statistics
 from analysis.scores.statistics import LEVEL, Estimate
 from experiments.plan.looks import Run, shares
 
@@ -95,7 +95,7 @@ def outlook(pair: Pair, level: float, most: int) -> Entry:
         futile = "the study's datasets cannot answer"
     elif max(estimated.high - bound, bound - estimated.low) <= MATTERS:
         futile = f"its interval is within {MATTERS} of the smallest difference that matters"
-    elif estimated.parts and statistics.chance(estimated, bound, level, most) < CHANCE:
+    elif estimated.parts and forecast.chance(estimated, bound, level, most) < CHANCE:
         futile = f"it is too near to the smallest difference for {most} seeds"
     needed = statistics.seeds_needed(estimated, bound, level, MOST)
     return entry | {"datasets": candidate.datasets, "seeds_needed": needed, "futile": futile}

@@ -11,7 +11,7 @@ from scipy import stats
 from analysis import decision, looks, verdicts
 from analysis.effects import Tables
 from analysis.families import Candidate, Verdict
-from analysis.scores import statistics
+from analysis.scores import forecast, statistics
 from analysis.scores.statistics import Estimate, Part
 from analysis.stamps import Stamps
 from experiments.errors import ConfigError
@@ -179,7 +179,7 @@ def test_the_chance_is_that_of_the_seeds_to_come():
     estimated = Estimate(value, error, 1e7, n, (Part(error**2, 1e7, n),))
     bound = statistics.with_seeds(estimated, most)
     decided = abs(last) >= stats.t.ppf(0.97, bound.df) * bound.error
-    assert decided.mean() == pytest.approx(statistics.chance(estimated, 0, 0.03, most), abs=0.005)
+    assert decided.mean() == pytest.approx(forecast.chance(estimated, 0, 0.03, most), abs=0.005)
 
 
 def test_the_reason_for_no_more_seeds():

@@ -388,22 +388,3 @@ def with_seeds(estimated: Estimate, n: int) -> Estimate:
         for part in estimated.parts
     ]
     return _of_parts(estimated.value, parts, estimated.n)
-
-
-def chance(estimated: Estimate, smallest: float, level: float, most: int) -> float:
-    """Return the probability that an open estimate will be decided with `most` seeds.
-
-    The future value, given the present one, is Student's t about it; its variance is the seeds'
-    parts times 1 - seeds / most. level: greatest one-sided p.
-
-    >>> round(chance(Estimate(0.05, 0.1, 2, 3, (Part(0.01, 2, 3),)), 0.05, 0.03, 12), 2)
-    0.34
-    """
-    later = with_seeds(estimated, most)
-    bound = special.stdtrit(later.df, 1 - level) * later.error
-    distance = estimated.value - smallest
-    variance = sum(p.variance * max(0.0, 1 - p.seeds / most) for p in estimated.parts if p.seeds)
-    if not variance:
-        return float(abs(distance) >= bound)
-    ends = (distance - bound) / variance**0.5, (-distance - bound) / variance**0.5
-    return float(sum(special.stdtr(estimated.df, end) for end in ends))
