@@ -69,7 +69,9 @@ def of_dataset(effect: Effect, planned: int) -> list[str]:
         found.append(f"a verdict needs {min(LEAST, planned)} seeds")
     found += effect.notes
     if estimated.sources == 1:
-        found.append("all test images are of one source: the interval is of seeds only")
+        found.append(
+            "all test images with a value are of one source: the interval is of seeds only"
+        )
     if effect.early:
         found.append(EARLY)
     return found
@@ -92,5 +94,5 @@ def of_pool(effects: Sequence[Effect], enough: Sequence[Effect]) -> list[str]:
     for effect in answering:
         found += [f"{effect.dataset}: {note}" for note in effect.notes]
         if effect.estimated.sources == 1:
-            found.append(f"{effect.dataset}: all test images are of one source")
+            found.append(f"{effect.dataset}: all test images with a value are of one source")
     return found

@@ -169,7 +169,7 @@ def _of_pool(study: Study, case: Case, effects: Sequence[Effect]) -> Candidate:
         **{f"next_{name}": _round(value) for name, value in following._asdict().items()},
         level="field",
         dataset=POOLED,
-        stress=f"mean over {len(estimated)} datasets",
+        stress=f"mean over {len(estimated)} dataset{'s' * (len(estimated) != 1)}",
         family=PRIMARY if case.primary else SECONDARY,
         floor="; ".join(f"{e.dataset}: {level}" for e in answering for level in e.floors),
         reason="; ".join(remarks.of_pool(effects, enough)),
