@@ -241,7 +241,7 @@ def summary(study: Study, decision: Mapping[str, Any]) -> str:
         f"{len(decided)} of {total} primary verdicts are decided. {'; '.join(spent)}."
     )
     if decision["next"]:
-        return f"{text} The next look takes {_cost(decision['cost'])} more."
+        return f"{text} The next look takes {_cost(decision['cost'])}."
     text += f" No more seeds: {decision['stop']}."
     needed = [entry["seeds_needed"] for entry in undecided]
     if known := [number for number in needed if number]:
@@ -250,7 +250,7 @@ def summary(study: Study, decision: Mapping[str, Any]) -> str:
             f"the other {len(undecided)}, with {_cost(decision['rest'])} more."
         )
     if unknown := len(needed) - len(known):
-        text += f" {unknown} would need more than {MOST} seeds, or how many is not known."
+        text += f" For {unknown} the number is above {MOST} or not known."
     return text
 
 
@@ -264,4 +264,11 @@ def _range(numbers: Iterable[int]) -> str:
 
 
 def _cost(cost: Mapping[str, float]) -> str:
-    return f"{cost['runs']} runs and about {cost['seconds'] / 60:.0f} minutes of one process"
+    """Return the cost of more seeds in words.
+
+    >>> _cost({"runs": 20, "seconds": 50.0}), _cost({"runs": 20, "seconds": 500.0})
+    ('20 runs (50 s in one process)', '20 runs (8 min in one process)')
+    """
+    seconds = cost["seconds"]
+    time = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+    return f"{cost['runs']} runs ({time} in one process)"

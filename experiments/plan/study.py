@@ -248,7 +248,7 @@ class Study:
 
     # Runs
 
-    @property
+    @cached_property
     def runs(self) -> list[RunSpec]:
         """Every run that is planned so far, once; the losses of a cell follow each other."""
         return self.plan.runs
