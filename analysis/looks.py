@@ -219,7 +219,7 @@ def _changed(row: Mapping[str, Any], verdict: str, needed: int | None, reason: s
     estimated = Estimate(row["estimate"], row["error"], row["df"], row["n"])
     return {
         "verdict": verdict,
-        "finding": finding(estimated, row["smallest"], verdict, needed),
+        "finding": finding(estimated, row["smallest"], verdict, needed, row["rule"]),
         "seeds_needed": pd.NA if needed is None else needed,
         "fragile": row["fragile"] if row["verdict"] == verdict else "",
         "reason": "; ".join(filter(None, (reason, row["reason"]))),

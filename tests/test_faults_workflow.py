@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from analysis import verdicts
+from analysis import recommendation, verdicts
 from analysis.figures import draw
 from analysis.report import report
 from analysis.results import Results
@@ -145,7 +145,7 @@ def test_fault_19_the_next_call_tries_exactly_the_failed_runs_again(troubled):
 def test_fault_19_the_report_names_the_reason_of_a_failed_run(troubled, tmp_path, monkeypatch):
     monkeypatch.chdir(troubled.folder)
     monkeypatch.syspath_prepend(troubled.folder)
-    for name in (layout.CONFIG, layout.RUNS, layout.RECORDS):
+    for name in (layout.CONFIG, layout.RUNS, layout.RECORDS, layout.IMAGE_SOURCES):
         shutil.copy(f"results/tiny/{name}", tmp_path)
     results = Results.open(tmp_path)
     NOTHING_MEASURED.to_csv(tmp_path / layout.MECHANISM, index=False)
@@ -153,6 +153,7 @@ def test_fault_19_the_report_names_the_reason_of_a_failed_run(troubled, tmp_path
     pd.DataFrame(columns=["dataset", "seed"]).to_csv(tmp_path / layout.STRESSES, index=False)
     estimates.run(results)
     verdicts.run(results)
+    recommendation.run(results)
     draw.run(results, "ranking")
     (tmp_path / layout.CONTACT).mkdir()
     (tmp_path / layout.CONTACT / layout.CAPTIONS).write_text("{}")

@@ -20,16 +20,6 @@ from losses import build
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_quick_study_trains_at_least_150_models_and_shares_cells():
-    study = Study(yaml.safe_load((ROOT / "config.yaml").read_text()))
-    assert study.name == "quick"
-    levels = sum(len(e.levels["controlled"]) for e in study.experiments.values())
-    cells = len(study.stresses("controlled"))
-    assert (levels, cells) == (15, 11)  # four levels are the same cell as another experiment's
-    assert len(study.runs) == cells * len(study.losses) * len(study.seeds) >= 150
-    assert len({run.path for run in study.runs}) == len(study.runs)
-
-
 def test_a_value_that_is_the_datasets_own_is_no_stress(tiny):
     tiny["experiments"] = {
         "a": {"levels": {"x": {"fraction": 0.06, "size": "large", "flips": 0.0, "blur": 0}}},
