@@ -21,8 +21,8 @@ from analysis import situations
 from analysis.figures import style
 from analysis.scores import draws
 from analysis.scores.cells import Cells
+from analysis.steps import RECOMMENDATION
 from experiments.files import write_whole
-from experiments.layout import RECOMMENDATION
 from experiments.plan.seeds import stable_seed
 
 if TYPE_CHECKING:

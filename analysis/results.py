@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.scores import metrics, tuning
+from analysis.steps import RECOMMENDATION
 from experiments import layout
 from experiments.errors import ConfigError
 from experiments.plan.study import Study
@@ -28,7 +29,7 @@ MADE_BY = {
     layout.ESTIMATES: "analysis estimates",
     layout.RANKS: "analysis estimates",
     layout.VERDICTS: "analysis verdicts",
-    layout.RECOMMENDATION: "analysis recommendation",
+    RECOMMENDATION: "analysis recommendation",
     layout.STRESSES: "analysis stresses",
     f"{layout.FIGURES}/{layout.CAPTIONS}": "analysis figures",
 }
@@ -40,7 +41,7 @@ NUMBERS = {
         *("estimate", "error", "df", "low", "high", "low90", "high90", "smallest", "n", "planned"),
         *("p", "p_corrected", "seeds_needed", "look", "next_low", "next_high", "next_probability"),
     ),
-    layout.RECOMMENDATION: (
+    RECOMMENDATION: (
         *("score", "rank", "low", "high", "best", "near", "regret", "bound"),
         *("datasets", "levels", "n"),
     ),
@@ -129,7 +130,7 @@ class Results:
     @cached_property
     def recommendation(self) -> pd.DataFrame:
         """Advice per situation, scope, threshold, setting and loss."""
-        return self._read(layout.RECOMMENDATION)
+        return self._read(RECOMMENDATION)
 
     @cached_property
     def stresses(self) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from analysis.steps import STEPS
+from analysis.steps import RECOMMENDATION, STEPS
 from experiments import layout
 from experiments.files import file_sha256
 from experiments.plan import looks, stamps
@@ -73,7 +73,7 @@ class Stamps(stamps.Stamps):
     @cached_property
     def recommendation(self) -> Stamp:
         """The advice by situation."""
-        return self._analysis("recommendation", [layout.RECOMMENDATION], [self.collect])
+        return self._analysis("recommendation", [RECOMMENDATION], [self.collect])
 
     @cached_property
     def figures(self) -> Stamp:

@@ -13,3 +13,7 @@ STEPS = {
     "verify": "analysis.verify",
 }
 """Step -> its module."""
+
+# Not in experiments.layout: training imports that module, so a name more there voids all runs.
+RECOMMENDATION = "recommendation.csv"
+"""File of the step `recommendation`."""

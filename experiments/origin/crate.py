@@ -12,9 +12,10 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from experiments.layout import CONFIG, CONTACT, FIGURES, LOOKS, ORIGIN, PAPER, RECORDS, REPORT, RUNS
+from experiments.layout import CONFIG, CONTACT, FIGURES, ORIGIN, PAPER, RECORDS, REPORT, RUNS
 from experiments.origin import calls, datasets
 from experiments.plan import versions
+from experiments.plan.looks import LOOKS
 
 if TYPE_CHECKING:
     from experiments.plan.study import Study

@@ -24,13 +24,14 @@ from pydantic import (
 )
 
 from experiments.errors import ConfigError
-from experiments.layout import LOOKS
 from experiments.plan.types import Count, whole
 from experiments.plan.values import to_number, unique
 
 if TYPE_CHECKING:
     from experiments.plan.runs import RunSpec
 
+LOOKS = "looks"
+"""Folder of the decisions in a study's folder."""
 Run = tuple[str, str, str, str]
 """Dataset, stress, name of the setting and loss: a run without its seed and learning rate."""
 
