@@ -9,7 +9,7 @@ AUGMENTATION = ("albumentations", "albucore", "opencv-python-headless")
 """Matter only to runs that are augmented by a list of transforms."""
 EVALUATION = ("numpy", "scipy")
 DATA = ("numpy", "scipy", "opencv-python-headless", "pillow")
-ANALYSIS = ("numpy", "scipy", "pandas", "statsmodels", "matplotlib", "jinja2")
+ANALYSIS = ("numpy", "scipy", "pandas", "matplotlib", "jinja2")
 PACKAGES = tuple(dict.fromkeys((*TRAINING, *AUGMENTATION, *EVALUATION, *DATA, *ANALYSIS)))
 
 
