@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,9 @@ from experiments.plan.training import words
 
 if TYPE_CHECKING:
     from analysis.results import Results
-    from experiments.plan.study import Level, Setting, Study
+    from experiments.plan.study import Level, Study
+
+    Weights = Callable[[Sequence[Level]], list[tuple[float, Level]]]
 
 log = logging.getLogger("dicebench")
 
@@ -100,45 +102,51 @@ def _cases(study: Study, rate: str) -> Iterator[Case]:
             continue
         claim = replace(claim, experiment=experiment)
         settings = study.settings_of(experiment)
-        if not claim.source:
-            settings = [*settings, *repeated(study, claim)]
         headline = claim.about, study.references[0], "0.5"
-        for setting, compared in itertools.product(settings, _comparisons(study, claim)):
-            case = Case(name, claim, *compared, rate, setting)
-            first = compared == headline and rate == "fixed" and setting is settings[0]
-            yield replace(case, primary=claim.primary and first)
+        for compared in _comparisons(study, claim):
+            for setting in settings:
+                case = Case(name, claim, *compared, rate, setting)
+                first = compared == headline and rate == "fixed" and setting is settings[0]
+                yield replace(case, primary=claim.primary and first)
+            for label, training in {} if claim.source else repeated(study, claim).items():
+                own = replace(claim, weights=partial(_with_training, claim.weights, training))
+                yield Case(name, own, *compared, rate, replace(settings[0], label=label))
 
 
-def repeated(study: Study, claim: Claim) -> Iterator[Setting]:
-    """Yield the training settings at which other experiments repeat the one level of a claim.
+def _with_training(
+    weights: Weights, training: Mapping[str, Any], levels: Sequence[Level]
+) -> list[tuple[float, Level]]:
+    """Return the weighted levels of a claim with other training fields."""
+    return [(weight, replace(level, training=dict(training))) for weight, level in weights(levels)]
+
+
+def repeated(study: Study, claim: Claim) -> dict[str, Mapping[str, Any]]:
+    """Return the training fields with which other experiments repeat the one level of a claim.
 
     An example is an experiment on the steps at the rarest foreground. All datasets that answer the
-    claim have the same settings there. The label is that of the fields which the levels set.
+    claim have the same fields there. The keys are labels.
     """
-    found: list[dict[str, Setting]] = []
+    found: list[dict[str, Mapping[str, Any]]] = []
     for dataset, levels in study.experiments[claim.experiment].levels.items():
         weighted = claim.weights(levels)
-        if len(weighted) == 1:
-            found.append(_elsewhere(study, claim, dataset, weighted[0][1]))
-        elif weighted:
-            return
-    for label, setting in found[0].items() if found else ():
-        if all(label in others for others in found):
-            yield setting
+        if len(weighted) > 1:
+            return {}
+        found += [_elsewhere(study, claim, dataset, level) for _, level in weighted]
+    first = found[0] if found else {}
+    return {label: training for label, training in first.items() if all(label in f for f in found)}
 
 
-def _elsewhere(study: Study, claim: Claim, dataset: str, level: Level) -> dict[str, Setting]:
-    """Return label -> setting of levels of other experiments with the stress of the claim's one."""
-    own = study.at(level, study.settings[0])
+def _elsewhere(
+    study: Study, claim: Claim, dataset: str, level: Level
+) -> dict[str, Mapping[str, Any]]:
+    """Return label -> training fields of other experiments' levels with the stress of a level."""
+    own = study.at(level, study.settings[0]).labels
     others = (each for name, each in study.experiments.items() if name != claim.experiment)
-    levels = itertools.chain(*(experiment.levels[dataset] for experiment in others))
-    result = {}
-    for other in levels:
-        setting = study.at(other, own)
-        if other.stress == level.stress and setting.labels != own.labels:
-            label = words({field: label_of(value) for field, value in other.training.items()})
-            result[label] = replace(setting, label=label)
-    return result
+    return {
+        words({field: label_of(value) for field, value in other.training.items()}): other.training
+        for other in itertools.chain(*(experiment.levels[dataset] for experiment in others))
+        if other.stress == level.stress and study.at(other, study.settings[0]).labels != own
+    }
 
 
 def _comparisons(study: Study, claim: Claim) -> Iterator[tuple[str, str, str]]:

@@ -143,9 +143,14 @@ def test_mechanism_verdicts_are_exact_and_follow_the_claim():
 
 
 def test_a_claim_is_compared_at_the_budgets_of_another_experiment(tiny):
-    """Levels with the stress of the claim's one level and other steps are settings of the claim."""
+    """Levels with the stress of the claim's one level and other steps are settings of the claim.
+
+    The claim's level may set the steps too.
+    """
     budget = {"knob": "steps", "values": [6, 12], "hold": {"size": "small", "fraction": 0.03}}
     tiny["experiments"] = {"imbalance": tiny["experiments"]["imbalance"], "budget": budget}
+    tiny["training"]["steps"] = 24
+    tiny["experiments"]["imbalance"]["hold"]["steps"] = 6
     study = Study(tiny)
 
     def counts(run, threshold):

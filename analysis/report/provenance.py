@@ -65,9 +65,13 @@ def processor(record: dict[str, Any]) -> str:
 
 
 def axes(study: Study) -> list[tuple[str, str]]:
-    """Return the axes of a study's training grid with the labels of their values."""
+    """Return the axes of a study's training grid with the labels of their values.
+
+    The reference's value is the first.
+    """
+    settings = [study.settings[0], *(run.setting for run in study.runs)]
     return [
-        (axis, ", ".join(dict.fromkeys(run.setting.labels[axis] for run in study.runs)))
+        (axis, ", ".join(dict.fromkeys(setting.labels[axis] for setting in settings)))
         for axis in study.axes
     ]
 
