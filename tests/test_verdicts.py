@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from analysis import claims, verdicts
+from analysis.figures import overview
 from analysis.scores import metrics
 from experiments.plan.study import Study
 from tests.tables import good, headline, judged, table_of
@@ -157,7 +158,9 @@ def test_a_claim_is_compared_at_the_budgets_of_another_experiment(tiny):
         late = run.setting.labels["steps"] == "12"
         return good(9, 1) if late or run.loss == "dice" else good(5, 5)
 
-    result = headline(study, table_of(study, counts)).loc["imbalance"].set_index("setting")
+    table = table_of(study, counts)
+    assert set(overview.trained(study, judged(study, table))["setting"]) == {""}
+    result = headline(study, table).loc["imbalance"].set_index("setting")
     assert list(result.index) == ["", "steps 12"]
     assert result.loc["", "estimate"] == pytest.approx(18 / 20 - 10 / 15, abs=0.05)
     assert result.loc["steps 12", "estimate"] == pytest.approx(0)

@@ -34,17 +34,21 @@ RING = {
 
 def figures(results: Results) -> Iterator[Planned]:
     """Yield a figure for each reference that verdicts on trained models compare with."""
-    verdicts, first = trained(results.verdicts), results.study.references[0]
+    verdicts, first = trained(results.study, results.verdicts), results.study.references[0]
     for reference in results.study.references:
         if len(rows := verdicts[verdicts["against"] == reference]):
             stem = "verdicts" if reference == first else f"verdicts_{reference}"
             yield Planned(stem, "overview", partial(draw, results.study, rows, reference), {})
 
 
-def trained(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Return the verdicts on trained models at the fixed learning rate, of claims with a page."""
+def trained(study: Study, verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Return the verdicts on trained models at the fixed learning rate, of claims with a page.
+
+    Other settings than those of the study's grid are left out: few claims have them.
+    """
     brief = [name for name, claim in claims.load().items() if claim.brief]
     rows = verdicts[(verdicts["level"] != "mechanism") & (verdicts["rate"] == "fixed")]
+    rows = rows[rows["setting"].isin([setting.label for setting in study.settings])]
     return rows[rows["estimate"].notna() & ~rows["claim"].isin(brief)]
 
 
