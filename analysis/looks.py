@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -111,8 +110,7 @@ def outlooks(
 
 def runs_of(study: Study, entry: Entry) -> list[Run]:
     """Return the runs that an undecided verdict rests on, on all of its datasets."""
-    claim = claims.load()[entry["claim"]]
-    claim = replace(claim, experiment=claim.experiment_in(study.experiments))
+    claim = claims.load()[entry["claim"]].within(study.experiments)
     settings = {setting.label: setting for setting in study.settings_of(claim.experiment)}
     losses = [loss for loss in (entry["against"], entry["loss"]) if loss]
     return _unique(

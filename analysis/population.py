@@ -7,7 +7,7 @@ amounts that its source images add to the mean over images, which all seeds shar
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from analysis import claims, verdicts
+from analysis import verdicts
 from analysis.effects import Case, Effect, Tables, measure
 from analysis.scores import metrics, statistics, tuning
 from analysis.scores.simulation import Stratum
@@ -23,7 +23,6 @@ from experiments.errors import ConfigError
 
 if TYPE_CHECKING:
     from analysis.results import Results
-    from experiments.plan.study import Study
 
 LEAST_SEEDS = 6
 """Seeds of a population: fewer do not show their spread."""
@@ -73,31 +72,19 @@ def populations(results: Results) -> list[Population]:
     At the reference setting, the fixed learning rate and the first reference loss, per threshold.
     """
     study = results.study
+    cases = verdicts.primary_cases(study)
     tables = Tables(study, tuning.fixed(study, results.table), results.image_sources)
     groups = [[dataset.name] for dataset in study.datasets.values() if dataset.controlled]
     groups.append([dataset.name for dataset in study.datasets.values() if not dataset.controlled])
     return [
-        _population(tables, list(_cases(study, threshold)), group, threshold)
+        _population(tables, [replace(case, threshold=threshold) for case in cases], group)
         for threshold in verdicts.THRESHOLDS
         for group in groups
         if group
     ]
 
 
-def _cases(study: Study, threshold: str) -> Iterator[Case]:
-    """Yield the study's primary claims for the losses that they are about."""
-    against = study.references[0]
-    for name, claim in claims.load().items():
-        experiment = claim.experiment_in(study.experiments)
-        if claim.primary and experiment and claim.about in {*study.losses} - {against}:
-            claim = replace(claim, experiment=experiment)
-            setting = study.settings_of(experiment)[0]
-            yield Case(name, claim, claim.about, against, threshold, "fixed", setting)
-
-
-def _population(
-    tables: Tables, cases: Sequence[Case], datasets: Sequence[str], threshold: str
-) -> Population:
+def _population(tables: Tables, cases: Sequence[Case], datasets: Sequence[str]) -> Population:
     """Return the population of some datasets without the claims that they cannot answer."""
     name = datasets[0] if len(datasets) == 1 else verdicts.POOLED
     effects = {d: [measure(tables, case, d) for case in cases] for d in datasets}
@@ -120,7 +107,7 @@ def _population(
     failed, runs = np.sum(counts, axis=0).T
     return Population(
         dataset=name,
-        threshold=threshold,
+        threshold=cases[0].threshold,
         names=[cases[k].name for k in kept],
         smallest=np.array([cases[k].claim.smallest for k in kept]),
         sides=np.array([2 if any(own[k].early for own in effects.values()) else 1 for k in kept]),

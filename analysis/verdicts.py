@@ -84,24 +84,28 @@ def headline(table: pd.DataFrame) -> pd.DataFrame:
 
 def of_runs(tables: Tables, rate: str) -> Iterator[Candidate]:
     """Yield the verdicts from trained models, at one of the learning rates."""
-    for case in _cases(tables.study, rate):
+    for case in cases(tables.study, rate):
         yield from _of_case(tables, case)
 
 
 def primary(tables: Tables) -> list[Candidate]:
     """Return the verdicts of the primary families."""
-    cases = (case for case in _cases(tables.study, "fixed") if case.primary)
-    candidates = (candidate for case in cases for candidate in _of_case(tables, case))
+    candidates = (c for case in primary_cases(tables.study) for c in _of_case(tables, case))
     return [candidate for candidate in candidates if candidate.row.family == PRIMARY]
 
 
-def _cases(study: Study, rate: str) -> Iterator[Case]:
+def primary_cases(study: Study) -> list[Case]:
+    """Return the cases of the primary families."""
+    return [case for case in cases(study, "fixed") if case.primary]
+
+
+def cases(study: Study, rate: str) -> Iterator[Case]:
+    """Yield the comparisons of a study at one of the learning rates."""
     for name, claim in claims.load().items():
-        experiment = claim.experiment_in(study.experiments)
-        if experiment is None:
+        claim = claim.within(study.experiments)
+        if claim is None:
             continue
-        claim = replace(claim, experiment=experiment)
-        settings = study.settings_of(experiment)
+        settings = study.settings_of(claim.experiment)
         headline = claim.about, study.references[0], "0.5"
         for compared in _comparisons(study, claim):
             for setting in settings:

@@ -179,7 +179,7 @@ def test_findings_have_a_table_and_no_page():
     assert squaring["claimed"] == "±0.02 DSC"
     assert squaring["published"].startswith("skin lesions")
     assert [page["name"] for page in pages.pages(study, table, [])] == ["noise", "region_size"]
-    assert set(overview.trained(table)["claim"]) == {"noise", "region_size"}
+    assert set(overview.trained(study, table)["claim"]) == {"noise", "region_size"}
     assert not len(tables.findings(study, table.head(0)))
 
 

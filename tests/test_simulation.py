@@ -77,7 +77,7 @@ def test_estimates_of_families_equal_those_of_the_verdicts(datasets):
 def test_the_correction_equals_that_of_the_verdicts():
     rng = np.random.default_rng(0)
     p = np.where(rng.random((20, 5)) < 0.2, np.nan, rng.random((20, 5)) ** 3)
-    for many, one in zip(simulation.correct(p), p, strict=True):
+    for many, one in zip(statistics.correct(p), p, strict=True):
         assert many == pytest.approx(statistics.correct(one), nan_ok=True)
 
 

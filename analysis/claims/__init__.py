@@ -114,17 +114,13 @@ class Claim:
         """Whether the claim is a row of the table of published findings, without a page."""
         return bool(self.source) and self.mechanism is None
 
-    def experiment_in(self, experiments: Mapping[str, Experiment]) -> str | None:
-        """Return the experiment that answers the claim, None if there is none."""
-        if self.weights is None:
-            return None
+    def within(self, experiments: Mapping[str, Experiment]) -> Claim | None:
+        """Return the claim with the experiment that answers it, None if there is none."""
         names = [self.experiment] if self.experiment else experiments
-        if not self.source:  # without levels that answer, the article's claims say so
-            return next((name for name in names if name in experiments), None)
-        for name in names:
-            if name in experiments and any(map(self.weights, experiments[name].levels.values())):
-                return name
-        return None
+        present = [name for name in names if name in experiments] if self.weights else []
+        if self.source:  # without levels that answer, the article's claims say so
+            present = [n for n in present if any(map(self.weights, experiments[n].levels.values()))]
+        return replace(self, experiment=present[0]) if present else None
 
 
 def load() -> dict[str, Claim]:

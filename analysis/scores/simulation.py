@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from scipy import special
 
 from analysis.looks import CHANCE, MATTERS
+from analysis.scores import statistics
 from analysis.scores.statistics import LEVEL, NO_SPREAD
 from experiments.plan.looks import shares
 
@@ -216,21 +217,6 @@ def draw(
     )
 
 
-def correct(p: Cells) -> Cells:
-    """Return the p values after Holm's correction within each family; NaN stay NaN.
-
-    >>> correct(np.array([[0.01, np.nan, 0.04]])).tolist()
-    [[0.02, nan, 0.04]]
-    """
-    order = np.argsort(p, axis=1)  # NaN last
-    ordered = np.take_along_axis(p, order, 1)
-    left = (~np.isnan(p)).sum(1, keepdims=True) - np.arange(p.shape[1])
-    steps = np.minimum(np.fmax.accumulate(ordered * left, axis=1), 1)
-    result = np.empty_like(p)
-    np.put_along_axis(result, order, np.where(np.isnan(ordered), np.nan, steps), 1)
-    return result
-
-
 def hopeless(
     estimates: Estimates,
     smallest: Float[np.ndarray, " claims"],
@@ -277,7 +263,7 @@ def play(
     going, current = np.ones(verdict.shape, bool), looks[0]
     for estimates, level in zip(looks, levels, strict=True):
         current = estimates.where(going, current)
-        decided = correct(current.p(smallest, sides)) <= level
+        decided = statistics.correct(current.p(smallest, sides)) <= level
         new = decided & (verdict == 0) & going.any(1, keepdims=True)
         verdict[new] = np.where(current.value >= smallest, 1, -1)[new]
         going &= verdict == 0

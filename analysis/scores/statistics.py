@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 from scipy import special
 
 LEVEL = 0.05
@@ -331,20 +332,22 @@ def next_dataset(values: Sequence[float], smallest: float) -> Prediction:
     return Prediction(mean - half, mean + half, probability)
 
 
-def correct(p_values: Sequence[float]) -> Float[np.ndarray, " p"]:
-    """Return p values after Holm's correction for their number; NaN stay NaN.
+def correct(p_values: ArrayLike) -> Float[np.ndarray, "*families p"]:
+    """Return p values after Holm's correction for their number in a family; NaN stay NaN.
 
-    The i-th smallest of m is multiplied by m + 1 - i, and is at least the one before it (Holm,
-    1979). statsmodels collects garbage in every call, which costs more than the rest of a study.
+    The last axis is a family. The i-th smallest of m is multiplied by m + 1 - i, and is at least
+    the one before it (Holm, 1979). statsmodels collects garbage in every call, which costs more
+    than the rest of a study.
 
     >>> correct([0.01, NAN, 0.04]).tolist()
     [0.02, nan, 0.04]
     """
     p = np.asarray(p_values, float)
-    order = np.argsort(p)[: int((~np.isnan(p)).sum())]  # NaN are last
-    result = np.full(len(p), np.nan)
-    raised = p[order] * np.arange(len(order), 0, -1)
-    result[order] = np.minimum(1, np.maximum.accumulate(raised))
+    order = np.argsort(p, axis=-1)  # NaN are last
+    left = (~np.isnan(p)).sum(-1, keepdims=True) - np.arange(p.shape[-1])
+    steps = np.take_along_axis(p, order, -1) * left
+    result = np.empty_like(p)
+    np.put_along_axis(result, order, np.minimum(1, np.maximum.accumulate(steps, axis=-1)), -1)
     return result
 
 
