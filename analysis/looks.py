@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 KEY = ("claim", "level", "dataset", "loss", "against", "threshold", "rate", "setting")
 """Columns that identify a verdict."""
 MATTERS = 0.01
-"""An effect that is this near to the smallest difference need not be told from it."""
+"""A difference from the smallest difference that does not matter, in the unit of the claim."""
 CHANCE = 0.2
-"""A verdict whose probability to be decided by the last look is lower gets no more seeds."""
+"""Least probability to be decided by the last look: other verdicts get no more seeds."""
 
 Entry = dict[str, Any]
 """A verdict in a decision: its KEY and more."""

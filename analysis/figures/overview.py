@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -99,8 +100,8 @@ def draw(study: Study, verdicts: pd.DataFrame, reference: str) -> Captioned:
         verdicts = verdicts[verdicts["threshold"] == "0.5"]
     lines = -(-len(names) // 2)
     longest = max(len(line) for label in layout.labels for line in label.split("\n"))
-    width = min(48, 61 - longest)  # characters: long labels leave narrow panels
-    titles = {name: style.wrapped(claims.load()[name].title, width, 1) for name in names}
+    width = min(46, 57 - longest)  # characters: long labels leave narrow panels
+    titles = {name: textwrap.fill(claims.load()[name].title, width) for name in names}
     height = layout.height + 0.12 * max(title.count("\n") for title in titles.values())
     size = (style.WIDTH, height * lines + 0.4)
     figure, axes = style.subplots(lines, min(2, len(names)), size)

@@ -135,14 +135,16 @@ def across(row: Row, others: Iterable[Row]) -> list[str]:
     """Return a sentence on the training settings at which a verdict holds; none for one setting.
 
     >>> row = {"threshold": "0.5", "rate": "fixed", "verdict": "supported", "setting": "steps 9"}
-    >>> across(row, [row, row | {"setting": "steps 99", "verdict": "undecided"}])
-    ['It depends on the training: supported with steps 9; undecided with steps 99']
+    >>> own = row | {"setting": "", "stress": "blur-2, steps 99", "verdict": "undecided"}
+    >>> across(own, [own, row | {"stress": "blur-2, steps 9"}])
+    ['It depends on the training: undecided with steps 99; supported with steps 9']
     """
     same = ("threshold", "rate")
     found: dict[str, list[str]] = {}
     for other in others:
         if all(other[column] == row[column] for column in same):
-            found.setdefault(other["verdict"], []).append(other["setting"] or "the study's setting")
+            own = other["stress"].partition(", ")[2] or "the study's setting"
+            found.setdefault(other["verdict"], []).append(other["setting"] or own)
     if sum(map(len, found.values())) < 2:
         return []
     if len(found) == 1:
