@@ -28,7 +28,7 @@ def run(results: Results, name: str = "") -> None:
     """Write the decision of look `name`: of looks 1 to name, from the runs that are planned so far.
 
     Later decisions are removed first: they follow from this one. ConfigError for a look that the
-    study does not have, or whose runs are not chosen yet. InvalidRuns if a run is not valid.
+    study does not have, or without chosen runs yet. InvalidRuns if a run is not valid.
     """
     study = results.study
     numbers = [str(k) for k in range(1, len(study.looks) + 1)] if study.adaptive else []

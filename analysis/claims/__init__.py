@@ -189,5 +189,5 @@ def mixed(levels: Sequence[Level]) -> list[tuple[float, Level]]:
 
 
 def jittered(levels: Sequence[Level]) -> list[tuple[float, Level]]:
-    """Return the level whose labels' boundaries are jittered most."""
+    """Return the level with the most jitter of the labels' boundaries."""
     return most(levels, "jitter")

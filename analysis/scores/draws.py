@@ -168,7 +168,7 @@ class Summary:
 
     @property
     def may_be_as_good(self) -> np.ndarray:
-        """Whether a loss cannot be told from the best: it is near it with at least 5%."""
+        """Whether a loss may be the best: it is near the best with a probability of at least 5%."""
         return self.near >= 1 - SURE
 
     @property

@@ -225,7 +225,7 @@ def hopeless(
 ) -> Chosen:
     """Return whether an estimate is not worth the seeds of the last look: `looks.outlook`.
 
-    level: of the one-sided tests at the last look, whose number of seeds is `most`.
+    level: of the one-sided tests at the last look. most: its number of seeds.
     """
     within = np.abs(estimates.value - smallest) + estimates.half_width(LEVEL)
     return (within <= MATTERS) | (estimates.chance(smallest, level, most) < CHANCE)

@@ -56,7 +56,7 @@ def run(study: Study, name: str | None = None) -> None:
 
 
 def _prepare(study: Study, dataset: Dataset, look: int) -> None:
-    """Write the cells of a dataset whose seeds are new at a look."""
+    """Write the cells of a dataset for the seeds that are new at a look."""
     stresses = study.stresses(dataset.name)
     planned = {name: study.plan.seeds(dataset.name, name, look=look) for name in stresses}
     source = read_source(study, dataset) if any(planned.values()) else None
