@@ -38,6 +38,7 @@ bench: $(VENV)/test.ok
 docs: $(VENV)/figures.ok
 	$(RUN) python -m docs.losses_page
 	$(RUN) python -m docs.reference
+	$(RUN) python -m docs.results_page
 
 lint: $(VENV)/test.ok
 	$(RUN) ruff check . && ruff format --check . && snakefmt --check Snakefile experiments analysis
