@@ -8,6 +8,7 @@ The template holds the words. Every number is a call that reads a kept table.
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,8 +19,9 @@ import numpy as np
 import pandas as pd
 
 from analysis import claims, recommendation
+from analysis.calibration import SMALLEST
 from analysis.verdicts import POOLED, headline
-from experiments.layout import CALIBRATION, RECORDS, SIZES_NEEDED, VERDICTS
+from experiments.layout import CALIBRATION, RECORDS, VERDICTS
 
 DOCS = Path(__file__).parent
 KEPT = DOCS / "results"
@@ -27,6 +29,8 @@ PAGE = DOCS / "results.md"
 TEXTS = dict.fromkeys(("threshold", "setting", "looks", "fails_on", "claim", "family"), str)
 """Columns that are text even if they are empty or hold numbers."""
 PRIMARY = ("imbalance", "boundary", "object_size", "noise", "threshold")
+LOOKED = " ".join(map(str, claims.LOOKS))
+"""Label of adaptive seeds in the tables of error rates."""
 PUBLIC = ("wbc", "dsb2018", "vnc_em", "camvid", "chase_db1", "crackforest", "sirst_v2")
 
 
@@ -45,8 +49,7 @@ def keep(folder: Path) -> None:
         "_runs": runs(json.loads((folder / RECORDS).read_text())),
         "_looks": looks(folder / "looks"),
         "_recommendation": read(folder / "recommendation.csv"),
-        "_calibration": read(folder / CALIBRATION),
-        "_sizes_needed": read(folder / SIZES_NEEDED),
+        "_rates": rates_at(read(folder / CALIBRATION)),
     }
     for part, table in tables.items():
         if len(table):
@@ -55,8 +58,10 @@ def keep(folder: Path) -> None:
 
 def headlines(table: pd.DataFrame) -> pd.DataFrame:
     """Return the verdicts on the losses that the claims are about."""
+    if table.empty:
+        return table
     about = table["claim"].map({name: claim.about for name, claim in claims.load().items()})
-    return table[table["loss"] == about] if len(table) else table
+    return table[table["loss"] == about]
 
 
 def runs(records: Sequence[dict]) -> pd.DataFrame:
@@ -71,6 +76,11 @@ def runs(records: Sequence[dict]) -> pd.DataFrame:
     )
     grouped = rows.groupby(["dataset", "loss", "status"], sort=False)["hours"]
     return grouped.agg(runs="size", hours="sum").reset_index().round(3)
+
+
+def rates_at(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rates at the smallest differences and .1 above them."""
+    return table[table["effect"].isin([*SMALLEST, "+0.1"])] if len(table) else table
 
 
 def looks(folder: Path) -> pd.DataFrame:
@@ -241,38 +251,42 @@ def advice(table: pd.DataFrame, scope: str) -> str:
 
 
 def rates(table: pd.DataFrame, numbers: Sequence[int]) -> str:
-    """Return the error rates of verdicts: a row per threshold and number of seeds.
+    """Return the error rates of whole families of verdicts: a row per threshold and seeds.
 
-    False verdicts of families at their smallest differences, and of as many normal seeds; the
-    least and greatest coverage of the 95% intervals over claims; power at +0.1.
+    At the smallest differences: false verdicts just below and exactly there, and those of as many
+    normal seeds; least and greatest coverage of the 95% intervals over the claims.
     """
 
     def rows() -> Iterator[Sequence[str]]:
         for threshold in ("0.5", "tuned"):
-            for looks, n in [*(("", n) for n in numbers), ("adaptive", max(claims.LOOKS))]:
-                own = only(table, threshold=threshold, n=n)
-                own = own[own["looks"] == ""] if looks == "" else own[own["looks"] != ""]
-                family, each = own[own["claim"] == ""], own[own["claim"] != ""]
-                at = family[family["effect"].isin(("below", "smallest"))]
-                power = only(each, effect="+0.1").set_index("claim")["power"]
+            for looks, n in [*(("", n) for n in numbers), (LOOKED, max(claims.LOOKS))]:
+                own = only(table, threshold=threshold, n=n, looks=looks)
+                false = only(own, claim="").set_index("effect")
+                covered = own.loc[own["claim"] != "", "covered_95"]
                 yield [
                     threshold,
-                    f"{n}" if looks == "" else " ".join(map(str, claims.LOOKS)),
-                    f"{at['false_rate'].min():.1%} to {at['false_rate'].max():.1%}",
-                    f"{at['normal_false'].min():.1%} to {at['normal_false'].max():.1%}",
-                    f"{each['covered_95'].min():.1%} to {each['covered_95'].max():.1%}",
-                    ", ".join(f"{claims.load()[c].title} {p:.0%}" for c, p in power.items()),
+                    looks or n,
+                    f"{false['false_rate']['below']:.1%}",
+                    f"{false['false_rate']['smallest']:.1%}",
+                    f"{false['normal_false']['smallest']:.1%}",
+                    f"{covered.min():.1%} to {covered.max():.1%}",
                 ]
 
-    heads = [
-        "threshold",
-        "seeds",
-        "false families",
-        "of normal seeds",
-        "coverage of 95% intervals",
-        "right verdicts at .1 above the smallest difference",
-    ]
-    return markdown(heads, rows())
+    heads = ["threshold", "seeds", "false supported", "false contradicted", "of normal seeds"]
+    return markdown([*heads, "coverage of a claim"], rows())
+
+
+def power(table: pd.DataFrame, numbers: Sequence[int]) -> str:
+    """Return the share of right verdicts .1 above the smallest difference: a row per claim."""
+    known = claims.load()
+
+    def rows() -> Iterator[Sequence[str]]:
+        for claim, threshold in itertools.product(PRIMARY, ("0.5", "tuned")):
+            own = only(table, claim=claim, threshold=threshold, effect="+0.1", looks="")
+            right = own.set_index("n")["power"]
+            yield [known[claim].title, threshold, *(f"{right[n]:.0%}" for n in numbers)]
+
+    return markdown(["claim", "threshold", *(f"{n} seeds" for n in numbers)], rows())
 
 
 def by_setting(table: pd.DataFrame, dataset: str) -> str:
@@ -318,6 +332,25 @@ def seen(table: pd.DataFrame) -> str:
     return markdown(["look", "primary verdicts decided", "runs added", "end"], rows)
 
 
+def decided(table: pd.DataFrame) -> str:
+    """Return the number of primary verdicts that are decided, of all."""
+    rows = only(table, family="primary")
+    return f"{(rows['verdict'] != 'undecided').sum()} of {len(rows)}"
+
+
+def side_by_side(one: pd.DataFrame, other: pd.DataFrame, names: Sequence[str]) -> str:
+    """Return the primary verdicts on generated images of two studies, a row per claim."""
+    known = claims.load()
+
+    def rows() -> Iterator[Sequence[str]]:
+        for claim in PRIMARY:
+            found = [verdict(table, claim, "controlled") for table in (one, other)]
+            cells = [f"{word(row)} {effect(row)}, {row['n']} seeds" for row in found]
+            yield [known[claim].title, *cells]
+
+    return markdown(["claim", *names], rows())
+
+
 def render() -> str:
     """Return the page; an undefined name or a missing table is an error."""
     environment = jinja2.Environment(
@@ -327,11 +360,12 @@ def render() -> str:
         function.__name__: function
         for function in (
             kept, only, verdict, effect, word, number, interval, primary, by_dataset, another,
-            findings, advice, rates, by_setting, along, seen,
+            findings, advice, rates, power, by_setting, along, seen, decided,
+            side_by_side,
         )
     }  # fmt: skip
     environment.globals |= {"POOLED": POOLED, "SUITE": recommendation.SUITE}
-    environment.globals |= {"NEW": recommendation.NEW, "PUBLIC": PUBLIC}
+    environment.globals |= {"NEW": recommendation.NEW, "PUBLIC": PUBLIC, "LOOKED": LOOKED}
     return environment.get_template(f"{PAGE.name}.j2").render() + "\n"
 
 
