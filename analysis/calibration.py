@@ -56,7 +56,7 @@ COLUMNS = {
     "little below it (below), at a distance from it (+0.1), or the measured one (measured)",
     "planted": "planted effect in the unit of the claim",
     "smallest": "smallest difference that matters",
-    "sides": "of the test: 2 where `analysis.effects.EARLY` says so",
+    "sides": "of the test: 2 on generated images at threshold 0.5",
     "families": "simulated families",
     "supported": "number of such verdicts; of a family, over all its claims",
     "contradicted": "number of such verdicts",

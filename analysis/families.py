@@ -39,14 +39,15 @@ class Verdict:
     all losses or `tuned` for each. setting: label of the training setting. family: PRIMARY,
     SECONDARY or empty, see this module. error, df: standard error of the estimate and its degrees
     of freedom. low, high: 95% interval; low90, high90: 90% interval. n of planned: pairs of runs,
-    by seed; of the mean, datasets that can answer. p: one-sided, of the effect being on the other
-    side of the smallest difference. p_corrected: by Holm, within the family. seeds_needed: least
-    number of seeds that would decide an open verdict if its estimate stayed; None if it is
-    decided, or if MOST would not do. next_low, next_high, next_probability: of a dataset that is
-    not in the suite, its 95% prediction interval and the probability that its effect is at least
-    `smallest`. fragile: YES if the verdict would not be decided without some single seed. floor:
-    levels at which no loss has found anything. rule: the claim is that the effect is `at least`
-    the smallest difference, or `within` it on either side of 0.
+    by seed; of the mean, datasets that can answer. p: of the effect being on the other side of the
+    smallest difference; two-sided on generated images at threshold 0.5. p_corrected: by Holm,
+    within the family. seeds_needed: least number of seeds that would decide an open verdict if its
+    estimate stayed; None if it is decided, or if MOST would not do. next_low, next_high,
+    next_probability: of a dataset that is not in the suite, its 95% prediction interval and the
+    probability that its effect is at least `smallest`. fragile: YES if the verdict would not be
+    decided without some single seed. floor: levels at which no loss has found anything. rule: the
+    claim is that the effect is `at least` the smallest difference, or `within` it on either side of
+    0.
     """
 
     claim: str

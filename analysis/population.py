@@ -110,7 +110,7 @@ def _population(tables: Tables, cases: Sequence[Case], datasets: Sequence[str]) 
         threshold=cases[0].threshold,
         names=[cases[k].name for k in kept],
         smallest=np.array([cases[k].claim.smallest for k in kept]),
-        sides=np.array([2 if any(own[k].early for own in effects.values()) else 1 for k in kept]),
+        sides=np.array([max(own[k].sides for own in effects.values()) for k in kept]),
         strata=strata,
         failed=failed,
         runs=runs,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.effects import EARLY, Effect
+from analysis.effects import Effect
 from analysis.scores import equivalence
 from analysis.scores.statistics import LEAST, Estimate
 
@@ -72,8 +72,6 @@ def of_dataset(effect: Effect, planned: int) -> list[str]:
         found.append(
             "all test images with a value are of one source: the interval is of seeds only"
         )
-    if effect.early:
-        found.append(EARLY)
     return found
 
 

@@ -197,7 +197,7 @@ def _of_dataset(study: Study, case: Case, effect: Effect, *, alone: bool) -> Can
     return replace(
         made,
         pair=case.claim.against is not None,
-        sides=2 if effect.early else 1,
+        sides=effect.sides,
         enough=_enough(effect, len(study.seeds)),
         datasets=() if effect.cannot else (effect.dataset,),
         without_one=effect.without_one,

@@ -67,8 +67,8 @@ def test_a_population_holds_the_verdicts_of_its_study(both):
         count = len(each.strata)
         variance = sum(s.seeds.var(1, ddof=1) / 6 + (s.images**2).sum(1) for s in each.strata)
         assert np.sqrt(variance) / count == pytest.approx(own["error"].to_numpy(), abs=1e-6)
-        early = each.dataset == "controlled" and each.threshold == "0.5"  # six steps
-        assert set(each.sides) == {2 if early else 1}
+        two = each.dataset == "controlled" and each.threshold == "0.5"
+        assert set(each.sides) == {2 if two else 1}
     assert [s.images.shape for s in found[1].strata] == [(5, 4), (5, 4)]
     assert found[0].strata[0].images.shape == (5, 0)
     assert (np.abs(found[1].strata[0].images).sum(1) > 0).any()
