@@ -5,7 +5,7 @@ VENV = .venv
 RUN = . $(VENV)/bin/activate &&
 UV = $(VENV)/bin/uv
 
-.PHONY: figures paper reproduce slurm test bench docs lint format lock
+.PHONY: figures paper reproduce slurm test bench docs site lint format lock
 
 figures: $(VENV)/figures.ok
 	$(RUN) snakemake --cores $(CORES)
@@ -38,6 +38,14 @@ bench: $(VENV)/test.ok
 docs: $(VENV)/figures.ok
 	$(RUN) python -m docs.losses_page
 	$(RUN) python -m docs.reference
+	$(RUN) python -m docs.verdict_picture
+
+# The documentation as a website: site/index.html. A broken link or a page that would load anything
+# from a network is an error.
+site: .venv-docs/ok
+	.venv-docs/bin/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env docs site
+	.venv-docs/bin/python docs/offline.py site
+	@echo "open site/index.html"
 
 lint: $(VENV)/test.ok
 	$(RUN) ruff check . && ruff format --check . && snakefmt --check Snakefile experiments analysis
@@ -62,6 +70,11 @@ $(VENV)/test.ok: requirements-dev.txt $(UV)
 	$(UV) pip install --python $(VENV) --compile-bytecode --require-hashes -r requirements-dev.txt
 	touch $@
 
+.venv-docs/ok: requirements-docs.txt $(UV)
+	$(UV) venv --quiet --clear --python $(VENV)/bin/python .venv-docs
+	$(UV) pip install --python .venv-docs --require-hashes -r requirements-docs.txt
+	touch $@
+
 $(VENV)/slurm.ok: requirements-slurm.txt $(VENV)/figures.ok
 	$(UV) pip install --python $(VENV) --compile-bytecode --require-hashes -r requirements-slurm.txt
 	touch $@
@@ -73,3 +86,4 @@ lock: $(UV)
 	$(LOCK) requirements.in -o requirements.txt
 	$(LOCK) requirements-dev.in -o requirements-dev.txt
 	$(LOCK) requirements-slurm.in -o requirements-slurm.txt
+	$(LOCK) requirements-docs.in -o requirements-docs.txt
