@@ -5,7 +5,7 @@ VENV = .venv
 RUN = . $(VENV)/bin/activate &&
 UV = $(VENV)/bin/uv
 
-.PHONY: figures paper reproduce slurm test bench docs site lint format lock
+.PHONY: figures paper reproduce slurm test bench docs lint format lock
 
 figures: $(VENV)/figures.ok
 	$(RUN) snakemake --cores $(CORES)
@@ -42,10 +42,16 @@ docs: $(VENV)/figures.ok
 
 # The documentation as a website: site/index.html. A broken link or a page that would load anything
 # from a network is an error.
+.PHONY: site
 site: .venv-docs/ok
 	.venv-docs/bin/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env docs site
 	.venv-docs/bin/python docs/offline.py site
 	@echo "open site/index.html"
+
+.venv-docs/ok: requirements-docs.txt $(UV)
+	$(UV) venv --quiet --clear --python $(VENV)/bin/python .venv-docs
+	$(UV) pip install --python .venv-docs --require-hashes -r requirements-docs.txt
+	touch $@
 
 lint: $(VENV)/test.ok
 	$(RUN) ruff check . && ruff format --check . && snakefmt --check Snakefile experiments analysis
@@ -68,11 +74,6 @@ $(VENV)/figures.ok: requirements.txt $(UV)
 
 $(VENV)/test.ok: requirements-dev.txt $(UV)
 	$(UV) pip install --python $(VENV) --compile-bytecode --require-hashes -r requirements-dev.txt
-	touch $@
-
-.venv-docs/ok: requirements-docs.txt $(UV)
-	$(UV) venv --quiet --clear --python $(VENV)/bin/python .venv-docs
-	$(UV) pip install --python .venv-docs --require-hashes -r requirements-docs.txt
 	touch $@
 
 $(VENV)/slurm.ok: requirements-slurm.txt $(VENV)/figures.ok

@@ -37,6 +37,8 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "autoapi.extension"]
 myst_heading_anchors = 4
 smartquotes = False  # docstrings quote values
 
+highlight_language = "none"  # of blocks without a language: commands, formulas
+
 html_theme = "furo"
 html_title = f"dicebench {release}"
 html_show_copyright = html_show_sphinx = html_copy_source = False

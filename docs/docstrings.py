@@ -20,7 +20,8 @@ def restructured(lines: Iterable[str], *, formula: bool = False) -> list[str]:
     for number, paragraph in enumerate(re.split(r"\n\s*\n", text)):
         shown = number == 0 and formula and not paragraph.endswith((".", ":"))
         if shown or paragraph.startswith((" ", ">>>")):
-            result += ["::", "", *(f"    {line}" for line in paragraph.splitlines()), ""]
+            head = ".. code-block:: pycon" if ">>>" in paragraph else "::"
+            result += [head, "", *(f"    {line}" for line in paragraph.splitlines()), ""]
         elif paragraph:
             result += prose(paragraph)
     return result

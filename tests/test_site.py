@@ -37,7 +37,17 @@ def test_entries_become_a_list():
 
 def test_examples_and_code_are_shown_as_they_are():
     shown = docstrings.restructured(["Return a.", "", ">>> f(a)", "1", "", "    *code*"])
-    assert shown[2:] == ["::", "", "    >>> f(a)", "    1", "", "::", "", "        *code*", ""]
+    assert shown[2:] == [
+        ".. code-block:: pycon",
+        "",
+        "    >>> f(a)",
+        "    1",
+        "",
+        "::",
+        "",
+        "        *code*",
+        "",
+    ]
 
 
 @pytest.mark.parametrize(
