@@ -39,6 +39,20 @@ docs: $(VENV)/figures.ok
 	$(RUN) python -m docs.losses_page
 	$(RUN) python -m docs.reference
 	$(RUN) python -m docs.results_page
+	$(RUN) python -m docs.verdict_picture
+
+# The documentation as a website: site/index.html. A broken link or a page that would load anything
+# from a network is an error.
+.PHONY: site
+site: .venv-docs/ok
+	.venv-docs/bin/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env docs site
+	.venv-docs/bin/python docs/offline.py site
+	@echo "open site/index.html"
+
+.venv-docs/ok: requirements-docs.txt $(UV)
+	$(UV) venv --quiet --clear --python $(VENV)/bin/python .venv-docs
+	$(UV) pip install --python .venv-docs --require-hashes -r requirements-docs.txt
+	touch $@
 
 lint: $(VENV)/test.ok
 	$(RUN) ruff check . && ruff format --check . && snakefmt --check Snakefile experiments analysis
@@ -74,3 +88,4 @@ lock: $(UV)
 	$(LOCK) requirements.in -o requirements.txt
 	$(LOCK) requirements-dev.in -o requirements-dev.txt
 	$(LOCK) requirements-slurm.in -o requirements-slurm.txt
+	$(LOCK) requirements-docs.in -o requirements-docs.txt

@@ -1,19 +1,24 @@
 """Write the parts of the documentation that come from the code: ``python -m docs.reference``.
 
-The README's tables between ``<!-- NAME -->`` and ``<!-- /NAME -->``, and the JSON schema of a
-configuration for editors, ``docs/config.schema.json``.
+The tables between ``<!-- NAME -->`` and ``<!-- /NAME -->`` in README.md and in the pages of docs/,
+and the JSON schema of a configuration for editors, ``docs/config.schema.json``.
 """
 
+import ast
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from analysis.steps import STEPS as ANALYSIS
+from docs import studies
 from experiments.plan.config import Training, schema
 from experiments.plan.knobs import KNOBS
+from experiments.steps import STEPS as EXPERIMENTS
 
 ROOT = Path(__file__).parents[1]
-README, SCHEMA = ROOT / "README.md", ROOT / "docs" / "config.schema.json"
+SCHEMA = ROOT / "docs" / "config.schema.json"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def knobs() -> Iterator[str]:
@@ -37,18 +42,37 @@ def training() -> Iterator[str]:
         yield f"| `{name}` | {field.description} | `{json.dumps(default)}` |"
 
 
-TABLES = {"knobs": knobs, "training": training}
-"""Name of a table in the README -> its lines."""
+def steps() -> Iterator[str]:
+    """Yield the table of the steps: the first sentence of the docstring of each step's code."""
+    yield "| step | work |"
+    yield "|---|---|"
+    for package, named in (("experiments", EXPERIMENTS), ("analysis", ANALYSIS)):
+        for name, place in named.items():
+            yield f"| `python -m {package} {name}` | {work(place)} |"
 
 
-def readme(text: str) -> str:
-    """Return the README with its tables renewed; ValueError if one has no place in it."""
+def work(place: str) -> str:
+    """Return the work of a step from its code, ``module`` or ``module:function``."""
+    module, _, function = place.partition(":")
+    node = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text())
+    if function:
+        node = next(n for n in node.body if getattr(n, "name", None) == function)
+    first = ast.get_docstring(node).partition("\n\n")[0]
+    text = re.sub(r"^Steps? [^:]+: ", "", " ".join(first.split()))
+    return text[0].upper() + text[1:]
+
+
+TABLES = {"knobs": knobs, "training": training, "steps": steps, "studies": studies.table}
+"""Name of a table in the pages -> its lines."""
+
+
+def filled(text: str) -> str:
+    """Return a page with its tables renewed."""
     for name, lines in TABLES.items():
         pattern = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        table = "\n".join(lines())
-        text, count = pattern.subn(lambda m, table=table: f"{m[1]}{table}\n{m[2]}", text)
-        if count != 1:
-            raise ValueError(f"README: {count} places for the table {name!r}; allowed: one")
+        if pattern.search(text):
+            table = "\n".join(lines())
+            text = pattern.sub(lambda m, table=table: f"{m[1]}{table}\n{m[2]}", text)
     return text
 
 
@@ -58,5 +82,7 @@ def schema_text() -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(readme(README.read_text()))
+    for page in PAGES:
+        if (text := page.read_text()) != (new := filled(text)):
+            page.write_text(new)
     SCHEMA.write_text(schema_text())
