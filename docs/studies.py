@@ -40,7 +40,8 @@ def study_of(path: Path, **settings: str) -> Study:
     config = yaml.safe_load(path.read_text())
     if "datasets" not in config:
         quick = yaml.safe_load(QUICK.read_text())
-        merged = {k: quick[k] | v for k, v in config.items() if isinstance(v, dict)}
+        both = [key for key in config if isinstance(quick.get(key), dict)]
+        merged = {key: quick[key] | config[key] for key in both if isinstance(config[key], dict)}
         config = quick | config | merged
     return Study(config | settings)
 
