@@ -4,6 +4,7 @@ import html.parser
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import special, stats
 
@@ -13,6 +14,7 @@ from analysis.report import pages, plain, report, sure
 from analysis.report.answer import MARKS, answer, ordered
 from analysis.scores import forecast
 from analysis.scores.statistics import LEVEL, NAN, Estimate, correct
+from experiments.plan.stamps import Stamp
 from experiments.plan.study import Study
 from tests.conftest import write_folder
 from tests.results import write_results
@@ -172,7 +174,7 @@ def test_one_seed_gives_estimates_without_intervals_marks_or_verdicts(four):
     shown = answer(results)
     lines = " ".join(shown.log)
     assert "±" not in report.as_text(results.study, shown)
-    assert "One seed: estimates only, no intervals, no verdicts" in lines
+    assert "1 seed on generated images: estimates only, no intervals, no verdicts" in lines
     assert "One seed: no intervals, no marks" in shown.note
     cells = [cell for table in shown.parts[0].tables for row in table.rows for cell in row.cells]
     assert {cell.half + cell.mark for cell in cells} == {""}
@@ -185,6 +187,18 @@ def test_one_seed_gives_estimates_without_intervals_marks_or_verdicts(four):
     for page in pages.pages(results.study, results.verdicts, []):
         assert {card["verdict"] for card in page["cards"]} <= verdicts
         assert not any("–" in row["sentence"] for row in page["lines"])
+
+
+def test_one_seed_on_several_datasets_gives_the_mean_of_their_estimates(four, in_tmp):
+    for name in "ab":
+        write_folder(in_tmp / name, 8)
+    folders(four, "ab")["seeds"] = 1
+    results = found(Study(four), planted(by_stress({"flips-0.3": "cross_entropy"})))
+    rows = chosen(results.verdicts, claim="noise", loss="dice", threshold="0.5")
+    each = rows.loc[rows["dataset"].isin(["a", "b"]), "estimate"]
+    line = next(line for line in answer(results).claims if line.claim == "noise")
+    assert line.verdict == "no verdict"
+    assert line.estimate == f"+{each.mean():.3f} DSC, no interval"
 
 
 def test_ties_share_the_first_rank(four):
@@ -344,7 +358,14 @@ def test_a_claim_that_is_not_measured_has_a_card_without_a_verdict(four):
     assert card["rows"] == []
     assert card["verdict"] == "not measured in this study"
     assert card["levels"]["mechanism"] == "✗ contradicted"
-    (line,) = [line for line in plain.lines(study, table) if line.claim == "boundary"]
+    table.loc[len(table)] = table.iloc[-1].to_dict() | {"claim": "definition"}
+    table.loc[len(table) - 1, ["loss", "against", "estimate"]] = "article_dice", "", -0.99
+    lines = plain.lines(study, table)
+    assert "definition" not in {line.claim for line in lines}  # the study lacks the formula
+    study.losses["article_dice"] = {"use": "article_dice"}
+    last = plain.lines(study, table)[-1]
+    assert (last.sign, last.text) == ("✗", "The printed formula is 0.99 at a perfect match, not 0")
+    (line,) = [line for line in lines if line.claim == "boundary"]
     assert (line.sign, line.verdict) == ("–", "not measured in this study")
 
 
@@ -386,3 +407,16 @@ def test_the_page_and_the_text_say_the_same(four, tmp_path):
     for line in shown.log:
         assert line.split(": ")[-1] in text
     assert len(shown.parts[0].own) == 2
+
+
+def test_error_rates_are_those_of_a_calibration_of_the_present_runs(four, tmp_path, monkeypatch):
+    results = write_results(tmp_path, four)
+    rows = {"claim": ["", "", "noise", ""], "looks": ["", "", "", "3 6 12"]}
+    rows |= {
+        "effect": ["below", "smallest", "below", "below"],
+        "false_rate": [0.02, 0.04, 0.3, 0.2],
+    }
+    pd.DataFrame(rows).to_csv(tmp_path / "calibration.csv", index=False)
+    assert sure.error_rates(results) == sure.ELSEWHERE  # no stamp: of other runs
+    monkeypatch.setattr(Stamp, "void", lambda stamp: None)
+    assert "2.0% to 4.0% (calibration.csv)" in sure.error_rates(results)

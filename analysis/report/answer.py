@@ -156,7 +156,7 @@ def note(study: Study) -> str:
     reference = style.name(study.references[0])
     grid = " Reference setting of the training grid." * (len(study.settings) > 1)
     if len(study.seeds) == 1:
-        return f"Mean Dice score (DSC), threshold 0.5. One seed: no intervals, no marks.{grid}"
+        return f"Mean Dice score (DSC). One seed: no intervals, no marks.{grid}"
     return (
         "Mean Dice score (DSC) ± half of its 95% interval; bold: the greatest. "
         f"▲ better, ▼ worse than {reference}: paired by seed and image, two-sided, with Holm's "

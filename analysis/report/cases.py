@@ -220,5 +220,5 @@ def _differences(rows: Sequence[pd.Series]) -> str:
 
 
 def _difference(row: pd.Series) -> str:
-    known = not np.isnan(row["low"])
-    return f"{row['situation']} {signed(row['value'])}{f' {bracket(row)}' if known else ''}"
+    known = bracket(row) if not np.isnan(row["low"]) else "(no interval)"
+    return f"{row['situation']} {signed(row['value'])} {known}"

@@ -37,14 +37,14 @@ def pages(
 ) -> list[dict[str, Any]]:
     """Return a page per claim with a verdict: words, cards, verdicts by level, figures.
 
-    The first claim of an experiment has its figures. Published findings without a mechanism are in
+    The loss of a claim is one of the study. The first claim of an experiment has its figures. Published findings without a mechanism are in
     a table instead (`tables.findings`).
     """
     result, left = [], list(figures)
     about = headline(verdicts)
     for name, claim in claims.load().items():
         rows = about[about["claim"] == name].to_dict("records")
-        if not rows or claim.brief:
+        if not rows or claim.brief or claim.about not in study.losses:
             continue
         others = verdicts[(verdicts["claim"] == name) & (verdicts["loss"] == claim.about)]
         lines = [line(study, claim, row, others.to_dict("records")) for row in rows]

@@ -125,16 +125,17 @@ def estimate(row: Row) -> str:
 def lines(study: Study, verdicts: pd.DataFrame) -> list[Line]:
     """Return a line per claim against the first reference, at the reference setting.
 
-    It is about real datasets (the mean of several), then generated images. Published findings are
-    left out.
+    It is about real datasets (the mean of several), then generated images. Published findings, and
+    claims on losses that the study lacks, are left out.
     """
     table = headline(verdicts)
     table = table[table["against"].isin(["", study.references[0]])]
-    return [
-        _of_claim(study, name, claim, rows)
-        for name, claim in claims.load().items()
-        if (rows := metrics.select(table, claim=name).to_dict("records")) and not claim.brief
-    ]
+    found = []
+    for name, claim in claims.load().items():
+        rows = metrics.select(table, claim=name).to_dict("records")
+        if rows and not claim.brief and claim.about in study.losses:
+            found.append(_of_claim(study, name, claim, rows))
+    return found
 
 
 def _of_claim(study: Study, name: str, claim: Claim, rows: Sequence[Row]) -> Line:
@@ -142,8 +143,7 @@ def _of_claim(study: Study, name: str, claim: Claim, rows: Sequence[Row]) -> Lin
         return line(name, claim, rows[0])
     shown = [row for row in rows if row["setting"] == study.settings[0].label]
     shown = [row for row in shown if row["level"] != MECHANISM and state(row) != NOT_MEASURED]
-    real = [row for row in shown if row["level"] == "field"]
-    real = [row for row in real if row["dataset"] == POOLED] or real
+    real = _of_real([row for row in shown if row["level"] == "field"])
     made = [row for row in shown if row["level"] == "controlled"]
     if not shown:
         return Line(name, NO_SIGN, NOT_MEASURED, claim.title)
@@ -160,6 +160,20 @@ def _of_claim(study: Study, name: str, claim: Claim, rows: Sequence[Row]) -> Lin
             for place, other in zip(where, more, strict=True)
         ),
     )
+
+
+def _of_real(rows: Sequence[Row]) -> list[Row]:
+    """Return the verdict on the mean of several real datasets that answer, else those of each.
+
+    Without an interval the mean has no verdict, and its estimate is that of the datasets.
+    """
+    single = [row for row in rows if row["dataset"] != POOLED]
+    pooled = [dict(row) for row in rows if row["dataset"] == POOLED]
+    if len(single) < 2 or not pooled:
+        return single
+    if np.isnan(pooled[0]["estimate"]):
+        pooled[0]["estimate"] = float(np.mean([row["estimate"] for row in single]))
+    return pooled
 
 
 def _said(other: Line) -> str:

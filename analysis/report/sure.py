@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from analysis.results import Results
     from experiments.plan.study import Study
 
-ONE_SEED = "One seed: estimates only, no intervals, no verdicts"
+ESTIMATES = "estimates only, no intervals, no verdicts"
+"""Words on a study with one seed."""
 ELSEWHERE = "Error rates of the verdicts: docs/results.md."
 
 
@@ -50,9 +51,9 @@ def basis(study: Study) -> str:
     images = [style.counted(len(public), "public dataset")] * bool(public)
     images += [f"your images ({', '.join(own)})"] * bool(own)
     images += ["generated images"] * (len(real) < len(study.datasets))
-    number = ONE_SEED if len(study.seeds) == 1 else style.seeds(study)
-    missing = "" if real else "; real images are not in this study"
-    return f"{number} on {joined(images, 'and')}{missing}"
+    basis = f"{style.seeds(study)} on {joined(images, 'and')}"
+    one = f": {ESTIMATES}" * (len(study.seeds) == 1)
+    return f"{basis}{one}{'' if real else '; real images are not in this study'}"
 
 
 def detectable(study: Study, scopes: Sequence[str], compared: pd.DataFrame) -> str:
