@@ -37,8 +37,8 @@ def pages(
 ) -> list[dict[str, Any]]:
     """Return a page per claim with a verdict: words, cards, verdicts by level, figures.
 
-    The loss of a claim is one of the study. The first claim of an experiment has its figures. Published findings without a mechanism are in
-    a table instead (`tables.findings`).
+    Claims on losses that the study lacks have none. The first claim of an experiment has its
+    figures. Published findings without a mechanism are in a table instead (`tables.findings`).
     """
     result, left = [], list(figures)
     about = headline(verdicts)
