@@ -1,5 +1,7 @@
 """Step `recommendation`: the loss to use in each situation, as ``recommendation.csv``.
 
+``comparisons.csv`` (`analysis.comparisons`) is written with it: differences from the references.
+
 For each situation, scope, threshold and training setting: draws of the losses' mean Dice scores
 (`analysis.scores.draws`), at the fixed learning rate. Images count alike, then seeds, then the
 situation's levels on a dataset, then datasets. The advice is the loss of least expected regret:
@@ -8,7 +10,6 @@ the score that is lost against the best loss.
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -17,11 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from analysis import situations
+from analysis.comparisons import SEVERAL, SUITE, comparisons, measured, public
 from analysis.figures import style
 from analysis.scores import draws
-from analysis.scores.cells import Cells
-from analysis.steps import RECOMMENDATION
+from analysis.steps import COMPARISONS, RECOMMENDATION
 from experiments.files import write_whole
 from experiments.plan.seeds import stable_seed
 
@@ -31,11 +31,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("dicebench")
 
-THRESHOLDS = ("0.5", "tuned")
-SUITE, NEW = "all datasets", "a new dataset"
-"""Scopes of several public datasets: their mean, and one more dataset."""
-SEVERAL, POPULATION = 2, 3
-"""Smallest numbers of datasets for SUITE and for NEW."""
+NEW = "a new dataset"
+"""Scope of several public datasets: one more dataset. SUITE is their mean."""
+POPULATION = 3
+"""Smallest number of datasets for NEW."""
 COLUMNS = {
     "situation": "situation that the levels show",
     "scope": f"dataset; or {SUITE}: mean over the public ones; or {NEW}: one more such dataset",
@@ -70,27 +69,20 @@ NUMBERS = [field.name for field in fields(draws.Summary)]
 
 
 def run(results: Results) -> None:
-    """Write ``recommendation.csv`` and log a sentence for each situation and scope."""
+    """Write ``recommendation.csv`` and ``comparisons.csv``; log a sentence per case."""
     table = recommendation(results)
     write_whole(results.study.file(RECOMMENDATION), table.to_csv(index=False))
+    write_whole(results.study.file(COMPARISONS), comparisons(results).to_csv(index=False))
     for case in cases(table):
         log.info("%s%s", heading(case), case["sentence"])
 
 
 def recommendation(results: Results) -> pd.DataFrame:
     """Return a row of COLUMNS per situation, scope, threshold, training setting and loss."""
-    study, cells, rows = results.study, Cells(results), []
-    for setting in study.settings:
-        of_datasets = {name: situations.cells(study, name, setting) for name in study.datasets}
-        for situation, threshold in itertools.product(situations.KNOBS, THRESHOLDS):
-            found = {
-                name: [cells.scores(where, threshold) for where in each[situation]]
-                for name, each in of_datasets.items()
-                if situation in each
-            }
-            about = {"situation": situation, "threshold": threshold, "setting": setting.label}
-            public = [name for name in found if not study.datasets[name].controlled]
-            rows += [about | row for row in _rows(list(study.losses), found, public)]
+    study, rows = results.study, []
+    for about, found in measured(results):
+        own = _rows(list(study.losses), found, public(study, found))
+        rows += [about | row for row in own]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

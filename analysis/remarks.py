@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from analysis.effects import Effect
 from analysis.scores import equivalence
 from analysis.scores.statistics import LEAST, Estimate
+
+NO_VERDICT, NOT_MEASURED = "no verdict", "not measured in this study"
+"""States of a claim without an interval, and without a value."""
+
+
+def state(row: Mapping[str, Any]) -> str:
+    """Return a verdict's word; without an interval there is no verdict.
+
+    >>> state({"verdict": "undecided", "planned": 1, "estimate": 0.2, "error": float("nan")})
+    'no verdict'
+    """
+    if np.isnan(row["estimate"]) and not row["planned"]:
+        return NOT_MEASURED
+    return NO_VERDICT if np.isnan(row["error"]) else row["verdict"]
 
 
 def finding(

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.scores import metrics, tuning
-from analysis.steps import RECOMMENDATION
+from analysis.steps import COMPARISONS, RECOMMENDATION
 from experiments import layout
 from experiments.errors import ConfigError
 from experiments.plan.study import Study
@@ -30,6 +30,7 @@ MADE_BY = {
     layout.RANKS: "analysis estimates",
     layout.VERDICTS: "analysis verdicts",
     RECOMMENDATION: "analysis recommendation",
+    COMPARISONS: "analysis recommendation",
     layout.STRESSES: "analysis stresses",
     f"{layout.FIGURES}/{layout.CAPTIONS}": "analysis figures",
 }
@@ -45,6 +46,7 @@ NUMBERS = {
         *("score", "rank", "low", "high", "best", "near", "regret", "bound"),
         *("datasets", "levels", "n"),
     ),
+    COMPARISONS: ("value", "low", "high", "n", "p", "p_corrected", "detectable"),
     layout.MECHANISM: ("x", "value"),
 }
 """File -> its columns of numbers; all others are text."""
@@ -131,6 +133,11 @@ class Results:
     def recommendation(self) -> pd.DataFrame:
         """Advice per situation, scope, threshold, setting and loss."""
         return self._read(RECOMMENDATION)
+
+    @cached_property
+    def comparisons(self) -> pd.DataFrame:
+        """Mean scores by situation, and differences from the references."""
+        return self._read(COMPARISONS)
 
     @cached_property
     def stresses(self) -> pd.DataFrame:

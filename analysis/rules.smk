@@ -51,6 +51,7 @@ rule recommendation:
     output:
         str(stamps.recommendation.path),
         table=f"{folder}/recommendation.csv",
+        comparisons=f"{folder}/comparisons.csv",
     log:
         f"{folder}/logs/recommendation.log",
     shell:
@@ -92,6 +93,7 @@ rule report:
         page=report(
             f"{folder}/report.html", category="Report", caption="report/captions/report.rst"
         ),
+        answer=f"{folder}/answer.md",
     log:
         f"{folder}/logs/report.log",
     shell:

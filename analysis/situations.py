@@ -7,7 +7,7 @@ except for `size: mixed`, which is one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments.plan.knobs import NATURAL, Stress
@@ -101,3 +101,28 @@ def _levels(study: Study, experiment: str, dataset: str, setting: Setting) -> It
 
 def _other(level: Level, field: str, value: Any) -> bool:
     return level.training.get(field) != value
+
+
+def words(study: Study, situation: str, datasets: Sequence[str]) -> str:
+    """Return the levels of a situation on some datasets in words, at the reference setting.
+
+    Rare foreground: its fractions; flipped labels: their share; as is: the place of the windows of
+    real images. Empty for the other situations.
+    """
+    found = [
+        study.stresses(name)[where["stress"]]
+        for name in datasets
+        for where in cells(study, name, study.settings[0]).get(situation, ())
+    ]
+    if situation == AS_IS and not any(study.datasets[name].controlled for name in datasets):
+        return "windows anywhere" if all(found) else "windows at objects"
+    if situation == RARE:
+        return f"{_span([stress.share for stress in found])} of pixels"
+    if situation == FLIPPED:
+        return _span([stress["flips"] for stress in found])
+    return ""
+
+
+def _span(shares: Sequence[float]) -> str:
+    low, high = f"{100 * min(shares):.2g}%", f"{100 * max(shares):.2g}%"
+    return low if low == high else f"{low} to {high}"

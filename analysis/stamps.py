@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from analysis.steps import RECOMMENDATION, STEPS
+from analysis.steps import ANSWER, COMPARISONS, RECOMMENDATION, STEPS
 from experiments import layout
 from experiments.files import file_sha256
 from experiments.plan import looks, stamps
@@ -73,7 +73,8 @@ class Stamps(stamps.Stamps):
     @cached_property
     def recommendation(self) -> Stamp:
         """The advice by situation."""
-        return self._analysis("recommendation", [RECOMMENDATION], [self.collect])
+        made = [RECOMMENDATION, COMPARISONS]
+        return self._analysis("recommendation", made, [self.collect])
 
     @cached_property
     def figures(self) -> Stamp:
@@ -95,7 +96,7 @@ class Stamps(stamps.Stamps):
     @cached_property
     def report(self) -> Stamp:
         """The report. Without the configuration that it shows, it is made again."""
-        made = [layout.REPORT, layout.CONFIG]
+        made = [layout.REPORT, ANSWER, layout.CONFIG]
         return self._stamp("report", self.study.json, made, self._results)
 
     @cached_property

@@ -15,5 +15,7 @@ STEPS = {
 """Step -> its module."""
 
 # Not in experiments.layout: training imports that module, so a name more there voids all runs.
-RECOMMENDATION = "recommendation.csv"
-"""File of the step `recommendation`."""
+RECOMMENDATION, COMPARISONS = "recommendation.csv", "comparisons.csv"
+"""Files of the step `recommendation`."""
+ANSWER = "answer.md"
+"""The report's first screen as text."""

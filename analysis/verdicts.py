@@ -49,7 +49,7 @@ def run(results: Results) -> None:
         against = f"against {row.against}" if row.against and len(study.references) > 1 else ""
         where = ", ".join(filter(None, (row.level, row.dataset, row.setting, against)))
         log.info(
-            f"{row.claim} ({where}): {row.verdict}, {row.estimate:+.3f} "
+            f"{row.claim} ({where}): {remarks.state(row._asdict())}, {row.estimate:+.3f} "
             f"[{row.low:+.3f}, {row.high:+.3f}] {row.unit}, {row.n} of {row.planned}"
         )
 

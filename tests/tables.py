@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from analysis import verdicts
+from analysis import comparisons, recommendation, verdicts
 from analysis.results import Results
 from experiments.layout import FOREGROUND
 from experiments.runs.table import NUMERIC, check_table, columns, key_columns
@@ -110,3 +110,26 @@ def judged(study, table, sources=OWN_SOURCES):
 def headline(study, table, sources=OWN_SOURCES):
     """The headline verdicts on trained models, by claim."""
     return verdicts.headline(judged(study, table, sources)).set_index("claim")
+
+
+def planted(scores, spread=1.0):
+    """Counts with these Dice scores, in percent, by loss and run; seeds differ by `spread`."""
+    rng = np.random.default_rng(0)
+
+    def counts(run, threshold):
+        score = scores(run, threshold) + spread * rng.normal()
+        return good(round(10 * score), 2 * round(1000 - 10 * score))
+
+    return counts
+
+
+def found(study, counts, change=lambda table: table):
+    """The results of a study with planted counts."""
+    table = change(table_of(study, counts))
+    results = results_of(study, table)
+    vars(results).update(
+        recommendation=recommendation.recommendation(results),
+        comparisons=comparisons.comparisons(results),
+        verdicts=judged(study, table),
+    )
+    return results

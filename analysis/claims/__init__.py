@@ -66,6 +66,20 @@ class Mechanism:
 
 
 @dataclass(frozen=True)
+class Plain:
+    """The results of a claim as sentences, with {loss}, {against}, and {size}: |estimate|.
+
+    holds: the effect is as the claim says. reverse: it has the other sign, or there is a shortfall
+    or difference that matters where the claim says that there is none. neither: it is too small
+    for the claim, and not the reverse.
+    """
+
+    holds: str
+    reverse: str
+    neither: str = ""
+
+
+@dataclass(frozen=True)
 class Claim:
     """How a claim becomes a number.
 
@@ -74,16 +88,16 @@ class Claim:
 
     experiment: name of the experiment; None: the first one with levels that answer. weights:
     function of the levels that returns [(weight, level)], empty if the levels cannot answer. also:
-    second metric in the experiment's figure. against_tuned: the reference loss is always at its
-    tuned threshold. about: the loss that the claim is about. against: the one loss that it is
-    compared with, at `threshold` only; empty: none, the metric is that of the loss alone; None:
-    every loss of the study is compared with each of its references, at 0.5 and tuned. equivalent:
-    the claim is that the estimate is within -smallest and +smallest. source: the publication of a
-    finding; published: its figures. primary: the claim belongs to the primary families: verdicts
-    on the loss that it is about, at threshold 0.5 and the fixed learning rate, on generated images
-    and pooled over real datasets. figure: figure module that is shown instead of the experiment's
-    figures. order: place among the claims. needs: the content that a test image has to have for a
-    value of the metric. words: the file's docstring.
+    second metric in the experiment's figure. plain: the results in plain words. against_tuned: the
+    reference loss is always at its tuned threshold. about: the loss that the claim is about.
+    against: the one loss that it is compared with, at `threshold` only; empty: none, the metric is
+    that of the loss alone; None: every loss of the study is compared with each of its references,
+    at 0.5 and tuned. equivalent: the claim is that the estimate is within -smallest and +smallest.
+    source: the publication of a finding; published: its figures. primary: the claim belongs to the
+    primary families: verdicts on the loss that it is about, at threshold 0.5 and the fixed learning
+    rate, on generated images and pooled over real datasets. figure: figure module that is shown
+    instead of the experiment's figures. order: place among the claims. needs: the content that a
+    test image has to have for a value of the metric. words: the file's docstring.
     """
 
     title: str
@@ -91,6 +105,7 @@ class Claim:
     smallest: float | None = None
     unit: str = ""
     says: str = ""
+    plain: Plain | None = None
     experiment: str | None = None
     metric: str = "dice"
     also: str = "area_ratio"
@@ -127,7 +142,7 @@ def load() -> dict[str, Claim]:
     """Return all claims by file name, in their order.
 
     >>> list(load())[:2]
-    ['definition', 'imbalance']
+    ['imbalance', 'boundary']
     """
     claims = {}
     for file in pkgutil.iter_modules(__path__):

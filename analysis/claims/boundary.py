@@ -5,7 +5,7 @@ experiment's levels. The article's reason is that a square in the intersection g
 pixels more weight. It is measured as the share of the gradient within 2 px of the boundary.
 """
 
-from analysis.claims import Claim, Mechanism, Panel, evenly
+from analysis.claims import Claim, Mechanism, Panel, Plain, evenly
 
 MECHANISM = Mechanism(
     quantity="boundary_share",
@@ -43,6 +43,11 @@ CLAIM = Claim(
     unit="DSC in the boundary band",
     smallest=0.02,
     says="Dice score of {loss} minus that of {against}, within 2 px of the true boundary",
+    plain=Plain(
+        "{loss} predicts boundaries better than {against}",
+        "{loss} predicts boundaries worse than {against}",
+        "{loss} predicts boundaries no better than {against}",
+    ),
     weights=evenly,
     primary=True,
     mechanism=MECHANISM,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from analysis.claims import Claim
+from analysis.claims import Claim, Plain
 
 if TYPE_CHECKING:
     from experiments.plan.study import Level
@@ -36,6 +36,11 @@ CLAIM = Claim(
     smallest=0.05,
     says="Lead of {loss} over {against} in Dice score after the fewest steps, minus the lead "
     "after the most",
+    plain=Plain(
+        "The lead of {loss} over {against} shrinks with longer training",
+        "The lead of {loss} over {against} grows with longer training",
+        "The lead of {loss} over {against} does not shrink with longer training",
+    ),
     weights=weights,
     source="Ma et al., Loss odyssey (SegLoss), 2021",
     published="liver tumours, DSC: CE .564, Dice .619 with one trainer; .642, .620 with the next",

@@ -5,7 +5,7 @@ Measured as minus the loss of a perfect prediction of 100 foreground pixels.
 
 import pandas as pd
 
-from analysis.claims import Claim, Mechanism, Panel
+from analysis.claims import Claim, Mechanism, Panel, Plain
 
 ABOUT = "article_dice"
 
@@ -45,4 +45,13 @@ MECHANISM = Mechanism(
     caption=caption,
 )
 
-CLAIM = Claim(title="The printed formula is a Dice loss", order=0, about=ABOUT, mechanism=MECHANISM)
+CLAIM = Claim(
+    title="The printed formula is a Dice loss",
+    order=8,
+    plain=Plain(
+        "The printed formula is 0 at a perfect match",
+        "The printed formula is {size} at a perfect match, not 0",
+    ),
+    about=ABOUT,
+    mechanism=MECHANISM,
+)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from analysis.claims import Claim, most
+from analysis.claims import Claim, Plain, most
 
 if TYPE_CHECKING:
     from experiments.plan.study import Level
@@ -31,6 +31,11 @@ CLAIM = Claim(
     smallest=0.02,
     sign=-1,
     says="Dice score of {against} minus that of {loss}, with the most empty images",
+    plain=Plain(
+        "With empty images {loss} falls behind {against}",
+        "With empty images {loss} leads {against}",
+        "With empty images {loss} does not fall behind {against}",
+    ),
     weights=weights,
     source="Galdran et al., On the optimal combination of cross-entropy and soft Dice, 2022",
     published="polyps, DSC: Dice 88.8, CE 89.2 without empty images; 81.9, 87.3 with them",

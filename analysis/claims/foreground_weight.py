@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from analysis.claims import Claim, evenly, shares
+from analysis.claims import Claim, Plain, evenly, shares
 
 if TYPE_CHECKING:
     from experiments.plan.study import Level
@@ -29,6 +29,11 @@ CLAIM = Claim(
     unit="recall of pixels",
     smallest=0.05,
     says="Recall of pixels under {loss} minus that under {against}, over all foreground fractions",
+    plain=Plain(
+        "{loss} finds more foreground pixels than {against}",
+        "{loss} finds fewer foreground pixels than {against}",
+        "{loss} finds no more foreground pixels than {against}",
+    ),
     weights=weights,
     source="Cabezas and Diez, 2024 (abstract)",
     published="two lesion data sets: more true positives with more weight",

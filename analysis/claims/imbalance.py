@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from analysis.claims import Claim, Mechanism, Panel, hardest
+from analysis.claims import Claim, Mechanism, Panel, Plain, hardest
 
 if TYPE_CHECKING:
     from experiments.plan.study import Level
@@ -49,6 +49,11 @@ CLAIM = Claim(
     unit="DSC",
     smallest=0.05,
     says="Dice score of {loss} minus that of {against}, at the smallest foreground fraction",
+    plain=Plain(
+        "{loss} finds rare foreground better than {against}",
+        "{loss} finds rare foreground worse than {against}",
+        "{loss} finds rare foreground no better than {against}",
+    ),
     weights=weights,
     primary=True,
     mechanism=MECHANISM,

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from analysis.claims import Claim
+from analysis.claims import Claim, Plain
 
 if TYPE_CHECKING:
     from experiments.plan.study import Level
@@ -34,5 +34,10 @@ CLAIM = Claim(
     unit="DSC per decade",
     smallest=0.05,
     says="Dice score that {loss} gains on {against} with each tenth of the foreground",
+    plain=Plain(
+        "The lead of {loss} over {against} grows as foreground becomes rarer",
+        "The lead of {loss} over {against} shrinks as foreground becomes rarer",
+        "The lead of {loss} over {against} does not grow as foreground becomes rarer",
+    ),
     weights=weights,
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from analysis.claims import Claim, jittered
+from analysis.claims import Claim, Plain, jittered
 
 if TYPE_CHECKING:
     from experiments.plan.study import Level
@@ -36,6 +36,11 @@ CLAIM = Claim(
     smallest=0.05,
     says="Dice score of {loss} with jittered labels minus that with labels drawn too large or "
     "shifted by as many pixels",
+    plain=Plain(
+        "Under {loss} biased label errors hurt more than unbiased ones",
+        "Under {loss} biased label errors hurt less than unbiased ones",
+        "Under {loss} biased label errors hurt no more than unbiased ones",
+    ),
     weights=weights,
     source="Vorontsov and Kadoury, 2021; Heller et al., 2018 (abstracts)",
     published="biased errors hurt, unbiased ones barely",

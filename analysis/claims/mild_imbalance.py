@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from analysis.claims import Claim, shares
+from analysis.claims import Claim, Plain, shares
 
 if TYPE_CHECKING:
     from experiments.plan.study import Level
@@ -31,6 +31,10 @@ CLAIM = Claim(
     smallest=0.02,
     equivalent=True,
     says="Dice score of {loss} minus that of {against}, at the largest foreground fraction",
+    plain=Plain(
+        "Under mild imbalance {loss} and {against} score alike",
+        "Under mild imbalance {loss} and {against} do not score alike",
+    ),
     weights=weights,
     source="tables of Gonzalez-Jimenez et al., Robust T-loss, 2023",
     published="skin lesions, DSC: CE .913, Dice .915 (ISIC 2017); .908, .912 (ISIC 2018)",

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from analysis.claims import Claim, Mechanism, Panel, hardest
+from analysis.claims import Claim, Mechanism, Panel, Plain, hardest
 
 if TYPE_CHECKING:
     from experiments.plan.study import Level
@@ -51,6 +51,11 @@ CLAIM = Claim(
     unit="DSC",
     smallest=0.05,
     says="Dice score of {against} minus that of {loss}, with the most label noise",
+    plain=Plain(
+        "Label noise costs {loss} more than {against}",
+        "Label noise costs {loss} less than {against}",
+        "Label noise costs {loss} no more than {against}",
+    ),
     weights=weights,
     sign=-1,
     primary=True,

@@ -6,7 +6,7 @@ without a bias. Here the test labels are true. Equal means short by less than 0.
 on the threshold.
 """
 
-from analysis.claims import Claim, jittered
+from analysis.claims import Claim, Plain, jittered
 
 CLAIM = Claim(
     title="With a tuned threshold cross-entropy equals Dice under label noise",
@@ -18,6 +18,10 @@ CLAIM = Claim(
     sign=-1,
     says="Dice score of {against} at its tuned threshold minus that of {loss} at 0.5, with the "
     "most jitter of the labels",
+    plain=Plain(
+        "With jittered labels and a tuned threshold {against} reaches {loss}",
+        "With jittered labels {against} falls short of {loss}, even with a tuned threshold",
+    ),
     weights=jittered,
     source="Nordström et al., Marginal thresholding, 2023 (abstract)",
     published="CE with another threshold: similar or better; 3 organs, 5 folds, 4 strengths",

@@ -5,7 +5,7 @@ and of small objects, minus the same gap under cross-entropy. In the gradient: t
 a pixel of a small object gets less than a pixel of the large object next to it.
 """
 
-from analysis.claims import Claim, Mechanism, Panel, mixed
+from analysis.claims import Claim, Mechanism, Panel, Plain, mixed
 
 MECHANISM = Mechanism(
     quantity="small_over_large",
@@ -42,6 +42,11 @@ CLAIM = Claim(
     smallest=0.05,
     says="Recall gap between large and small objects in the same image, {loss} minus {against} "
     "(positive: {loss} favours the large ones more)",
+    plain=Plain(
+        "Next to large objects {loss} neglects small ones more than {against}",
+        "Next to large objects {loss} neglects small ones less than {against}",
+        "Next to large objects {loss} neglects small ones no more than {against}",
+    ),
     weights=mixed,
     needs="objects of both sizes",
     primary=True,

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from analysis.claims import Claim, Mechanism, Panel, evenly
+from analysis.claims import Claim, Mechanism, Panel, Plain, evenly
 
 if TYPE_CHECKING:
     from experiments.plan.study import Level
@@ -55,6 +55,11 @@ CLAIM = Claim(
     smallest=0.05,
     says="Departure of the predicted size from the true one, {loss} minus {against}, with flipped "
     "labels",
+    plain=Plain(
+        "Under flipped labels {loss} distorts the size of regions more than {against}",
+        "Under flipped labels {loss} distorts the size of regions less than {against}",
+        "Under flipped labels {loss} distorts the size of regions no more than {against}",
+    ),
     weights=weights,
     source="Liu et al., Do we really need Dice?, 2024 (abstract)",
     published="Dice favours extreme sizes, cross-entropy the true proportions",

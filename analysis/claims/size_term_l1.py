@@ -4,7 +4,7 @@ Measured as the Dice score of cross-entropy with the L1 term minus that of cross
 smallest foreground fraction. The smallest difference is that of the claim on imbalance, 0.05.
 """
 
-from analysis.claims import Claim, rarest
+from analysis.claims import Claim, Plain, rarest
 
 CLAIM = Claim(
     title="Cross-entropy with an L1 term on the size mends imbalance",
@@ -14,6 +14,11 @@ CLAIM = Claim(
     unit="DSC",
     smallest=0.05,
     says="Dice score of {loss} minus that of {against}, at the smallest foreground fraction",
+    plain=Plain(
+        "{loss} finds rare foreground better than {against}",
+        "{loss} finds rare foreground worse than {against}",
+        "{loss} finds rare foreground no better than {against}",
+    ),
     weights=rarest,
     source="Liu et al., Do we really need Dice?, 2024 (abstract)",
     published="a L1 term on the region's size mends imbalance",

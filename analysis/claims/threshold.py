@@ -6,7 +6,7 @@ cross-entropy at the threshold tuned on validation images, minus that of the los
 the levels of the imbalance experiment. Supported if cross-entropy falls short by less than 0.02.
 """
 
-from analysis.claims import Claim, evenly
+from analysis.claims import Claim, Plain, evenly
 
 CLAIM = Claim(
     title="A tuned threshold gives cross-entropy the gain of Dice",
@@ -15,6 +15,10 @@ CLAIM = Claim(
     unit="DSC",
     smallest=-0.02,
     says="Dice score of {against} at its tuned threshold minus that of {loss}",
+    plain=Plain(
+        "With a tuned threshold {against} reaches {loss}",
+        "Even with a tuned threshold {against} falls short of {loss}",
+    ),
     weights=evenly,
     sign=-1,
     primary=True,

@@ -12,6 +12,8 @@ from analysis import claims
 from analysis.claims import Claim
 from analysis.families import YES
 from analysis.figures import style
+from analysis.remarks import NOT_MEASURED, state
+from analysis.report import plain
 from analysis.report.tables import following, interval, signed
 from analysis.verdicts import POOLED, headline
 
@@ -35,14 +37,14 @@ def pages(
 ) -> list[dict[str, Any]]:
     """Return a page per claim with a verdict: words, cards, verdicts by level, figures.
 
-    The first claim of an experiment has its figures. Published findings without a mechanism are in
-    a table instead (`tables.findings`).
+    Claims on losses that the study lacks have none. The first claim of an experiment has its
+    figures. Published findings without a mechanism are in a table instead (`tables.findings`).
     """
     result, left = [], list(figures)
     about = headline(verdicts)
     for name, claim in claims.load().items():
         rows = about[about["claim"] == name].to_dict("records")
-        if not rows or claim.brief:
+        if not rows or claim.brief or claim.about not in study.losses:
             continue
         others = verdicts[(verdicts["claim"] == name) & (verdicts["loss"] == claim.about)]
         lines = [line(study, claim, row, others.to_dict("records")) for row in rows]
@@ -77,11 +79,13 @@ def card(study: Study, claim: Claim, lines: Iterable[Row], against: str) -> dict
     lines = [row for row in lines if row["against"] == against]
     deciding = {level: decides(study, claim, lines, level) for level in LEVELS}
     trained = [row for level, row in deciding.items() if row and level != "mechanism"]
+    measured = [row for row in trained if row["state"] != NOT_MEASURED]
+    rows = lines if claim.weights is None else measured
     return {
         "against": style.name(against) if named(study, against) else "",
-        "rows": trained or lines,
+        "rows": rows,
         "levels": {level: summary(claim, level, row) for level, row in deciding.items()},
-        "verdict": (trained or lines)[-1]["verdict"],
+        "verdict": rows[-1]["state"] if rows else NOT_MEASURED,
     }
 
 
@@ -127,6 +131,9 @@ def line(study: Study, claim: Claim, row: Row, others: Iterable[Row]) -> Row:
         "where": ", ".join(filter(None, where)),
         "sentence": sentence(claim, row),
         "reason": reason(row),
+        "state": state(row),
+        "sign": plain.sign(state(row)),
+        "plain": plain.line(row["claim"], claim, row).text,
         "also": [*tuned, *(across(row, others) if first else ()), *settings],
     }
 
@@ -170,6 +177,9 @@ def sentence(claim: Claim, row: Row) -> str:
         return f"{words}: {signed(row['estimate'])} ({row['stress']}; computed)."
     pooled = row["dataset"] == POOLED
     average = f"on average over these {row['n']} datasets, " if pooled else ""
+    if np.isnan(row["error"]):
+        number = f"{row['n']} of {row['planned']} {sampled(row)}"
+        return f"{words}: {average}{signed(row['estimate'])} {row['unit']} (no interval; {number})."
     return (
         f"{words}: {average}{signed(row['estimate'])} {row['unit']} (95% interval "
         f"{interval(row)}; 90% {interval(row, 'low90', 'high90')}; {row['n']} of "
@@ -219,8 +229,8 @@ def decides(study: Study, claim: Claim, lines: Iterable[Row], level: str) -> Row
 
 
 def summary(claim: Claim, level: str, row: Row | None) -> str:
-    """Return a level's verdict in a word."""
+    """Return a level's verdict in a word, with its sign."""
     if row:
-        return row["verdict"]
+        return f"{row['sign']} {row['state']}"
     applies = claim.experiment if level != "mechanism" else claim.mechanism
     return "not in this study" if applies else "does not apply"

@@ -15,10 +15,12 @@ from PIL import Image
 from analysis import recommendation, stresses
 from analysis.figures import style
 from analysis.report import tables
+from analysis.report.answer import Answer, answer
 from analysis.report.pages import pages
 from analysis.report.provenance import axes, failures, mixed, provenance
 from analysis.scores import metrics
 from analysis.scores.draws import NEAR
+from analysis.steps import ANSWER
 from experiments.files import write_whole
 from experiments.layout import CAPTIONS, CONTACT, FIGURES, REPORT
 from experiments.runs.table import COLUMNS, columns, refuse_invalid
@@ -26,6 +28,7 @@ from experiments.runs.validity import validity
 
 if TYPE_CHECKING:
     from analysis.results import Results
+    from experiments.plan.study import Study
 
 log = logging.getLogger("dicebench")
 
@@ -37,12 +40,29 @@ SHEET_WIDTH = 1600
 
 
 def run(results: Results) -> None:
-    """Write ``report.html``; InvalidRuns if a run is not valid."""
+    """Write ``report.html`` and ``answer.md``; log the answer. InvalidRuns for an invalid run."""
     workspace = results.study.workspace
     refuse_invalid({run: validity(workspace, run) for run in results.study.runs})
-    path = results.study.file(REPORT)
+    path, found = results.study.file(REPORT), answer(results)
+    write_whole(results.study.file(ANSWER), as_text(results.study, found))
     write_whole(path, render(results))
+    for line in found.log:
+        log.info("%s", line)
     log.info("report: %s", path)
+
+
+def template(name: str, *, escape: bool = True) -> jinja2.Template:
+    """Return a template of the report; escape: its values are text in HTML."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=escape,
+        trim_blocks=True,
+    ).get_template(name)
+
+
+def as_text(study: Study, found: Answer) -> str:
+    """Return the answer in Markdown."""
+    return template("answer.md.j2", escape=False).render(study=study, answer=found)
 
 
 def render(results: Results) -> str:
@@ -51,13 +71,9 @@ def render(results: Results) -> str:
     figures = embedded_figures(results)
     claims = pages(study, results.verdicts, figures)
     shown = {figure["name"] for page in claims for figure in page["figures"]}
-    template = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        trim_blocks=True,
-    ).get_template("report.html.j2")
-    return template.render(
+    return template("report.html.j2").render(
         study=study,
+        answer=answer(results),
         seeds=style.seeds(study),
         axes=[(style.title(axis), values) for axis, values in axes(study)],
         advice=recommendation.headline(study, results.recommendation),

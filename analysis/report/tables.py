@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from analysis import claims, theory
+from analysis import claims, remarks, theory
 from analysis.figures import style
 from analysis.report import advice
 from analysis.scores import metrics, tuning
@@ -155,7 +155,7 @@ def verdicts(study: Study, table: pd.DataFrame) -> pd.DataFrame:
             "loss": table["loss"].map(style.name),
             "reference": table["against"].map(style.name),
             "family": table["family"],
-            "verdict": table["verdict"],
+            "verdict": list(map(remarks.state, rows)),
             "finding": table["finding"],
             "estimate": table["estimate"].map(signed),
             "95% interval": [
@@ -201,7 +201,7 @@ def findings(study: Study, table: pd.DataFrame) -> pd.DataFrame:
                     "published": claim.published,
                     "dataset": row["dataset"],
                     "setting": row["setting"],
-                    "verdict": row["verdict"],
+                    "verdict": remarks.state(row),
                     "estimate": signed(row["estimate"]),
                     "95% interval": interval(row),
                     "claimed": f"{sign}{row['smallest']:g} {row['unit']}",

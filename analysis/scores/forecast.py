@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy import special
 
-from analysis.scores.statistics import LEAST, LEVEL, Estimate, Part, of_parts
+from analysis.scores.statistics import LEAST, LEVEL, NAN, Estimate, Part, of_parts
+
+POWER = 0.8
+"""Probability with which a detectable difference is found."""
 
 
 def seeds_needed(
@@ -53,3 +56,18 @@ def chance(estimated: Estimate, smallest: float, level: float, most: int) -> flo
         return float(abs(distance) >= bound)
     ends = (distance - bound) / variance**0.5, (-distance - bound) / variance**0.5
     return float(sum(special.stdtr(estimated.df, end) for end in ends))
+
+
+def detectable(estimated: Estimate, level: float = LEVEL, power: float = POWER) -> float:
+    """Return the true effect that a two-sided test of no effect finds with probability `power`.
+
+    It has the estimate's error and degrees of freedom: the test statistic is noncentral t. level:
+    error rate of the test. NaN without an error, or without any spread.
+
+    >>> round(detectable(Estimate(0.0, 0.1, 1e6, 4)), 3)
+    0.28
+    """
+    if not estimated.error > 0:
+        return NAN
+    bound = special.stdtrit(estimated.df, 1 - level / 2)
+    return float(special.nctdtrinc(estimated.df, 1 - power, bound) * estimated.error)
