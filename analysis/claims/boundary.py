@@ -24,7 +24,7 @@ MECHANISM = Mechanism(
         Panel(
             "boundary_share",
             "Width of the predicted edge (px)",
-            "Share within 2 px",
+            "Share of the gradient\nwithin 2 px of the boundary",
             ylim=(0.0, 1.03),
         ),
     ),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from experiments.plan.levels import Level
 
 BACKGROUND, IGNORED = "#101010", "#707070"
-OUTCOMES = ("#FFFFFF", "#E69F00", "#56B4E9")
+OUTCOMES = ("#FFFFFF", style.MUTED[1], style.MUTED[0])
 """Colours of pixels that are foreground and predicted so, falsely predicted, missed."""
 
 Regions = Bool[np.ndarray, "k h w"]
@@ -136,18 +136,18 @@ def caption(scope: Scope, any_ignored: bool) -> str:
     """Return the caption: the choice of the image, the prediction, and the colours."""
     dataset = scope.study.datasets[scope.dataset]
     several = len(dataset.class_names) > 1
-    choice = "with the most classes" if several else "with foreground, if any"
-    prediction = "the predictions at threshold 0.5"
+    choice = "that shows the most classes" if several else "with foreground"
+    prediction = "predictions at threshold 0.5"
     if several and not dataset.multilabel:
         prediction = "the most probable classes"
-    meaning = "White: true positive; orange: false positive; blue: false negative"
+    meaning = "White: true positive; red: false positive; blue: false negative"
     if several:
         meaning = "Black: none of the classes"
     if dataset.multilabel:
         meaning += "; mixed colours: several"
     return (
-        f"{style.title(scope.experiment.name).capitalize()} on {scope.words}: at each level one of "
-        f"the first {EXAMPLES} test images of seed {scope.study.seeds[0]}, the first {choice}, and "
-        f"{prediction}. {meaning}{'; grey: ignored' * any_ignored}. "
-        "One image is an illustration, not evidence."
+        f"{style.heading(scope.experiment.name)} on {scope.words}: a test image at each level, and "
+        f"{prediction}, seed {scope.study.seeds[0]}. {meaning}{'; grey: ignored' * any_ignored}. "
+        f"The image is chosen by rule: {EXAMPLES} test images are kept, and it is the first "
+        f"{choice}. It is an illustration, not evidence."
     )
