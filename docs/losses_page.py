@@ -168,7 +168,8 @@ def cases_figure(path: Path, names: list[str]) -> None:
             range(len(CASES)),
             [c.replace(", ", ",\n").replace("everything ", "everything\n") for c in CASES],
         )
-        ax.set_yticks(range(len(names)), names)
+        labels = [f"{LOSSES[name].label} ({name})" for name in names]
+        ax.set_yticks(range(len(names)), labels)
         ax.xaxis.tick_top()
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)

@@ -62,7 +62,7 @@ def draw(study: Study, dataset: str, stresses: Mapping[str, Stress]) -> Captione
                 labels(axis, cell, stems[number], classes)
         for axis, number in zip(row[:: IMAGES // pictures], numbers, strict=True):
             show(axis, cell, stems[number], classes)
-        words = stress_words(study, dataset, stress)
+        words = "\n".join(stress_words(study, dataset, stress))
         row[0].set_ylabel(words, rotation=0, ha="right", va="center", fontsize=7)
     figure.suptitle(f"{dataset}: training images, one stress in each row", fontsize=8)
     several = len(classes) > 1

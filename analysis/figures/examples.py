@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 BACKGROUND, IGNORED = "#101010", "#707070"
 OUTCOMES = ("#FFFFFF", style.MUTED[1], style.MUTED[0])
 """Colours of pixels that are foreground and predicted so, falsely predicted, missed."""
+NARROW = 0.75
+"""Inches of a picture whose title has small letters."""
 
 Regions = Bool[np.ndarray, "k h w"]
 
@@ -48,7 +50,7 @@ def draw(results: Results, scope: Scope) -> Captioned:
     figure, axes = style.subplots(
         len(levels),
         len(titles),
-        (style.WIDTH, 0.98 * side * len(levels) + 0.25 + 0.25 * several),
+        (style.WIDTH, 0.98 * side * len(levels) + 0.3 + 0.25 * several),
         {"h_pad": 0.01, "w_pad": 0.02, "hspace": 0.01, "wspace": 0.01},
     )
     shades = style.classes(classes) if several else OUTCOMES
@@ -62,7 +64,7 @@ def draw(results: Results, scope: Scope) -> Captioned:
         row[0].imshow(cell.image(stem), cmap="gray", vmin=0, vmax=255)
         knob = scope.experiment.knob
         words = f"{style.title(knob)} {level.label}" if knob else level.label
-        row[0].set_ylabel(words, fontsize=7)
+        row[0].set_ylabel(style.wrapped(words, int(18 * side), 1), fontsize=7)
         show(row[1], outcome(truth, truth), ignored, shades)
         for axis, (folder, key) in zip(row[2:], first_runs(scope, level), strict=True):
             record = records[key]
@@ -72,8 +74,11 @@ def draw(results: Results, scope: Scope) -> Captioned:
             prob = decode((folder / EXAMPLES_FILE).read_bytes(), ignored.shape)
             predicted = at_half(prob, multilabel)[number]
             show(axis, outcome(predicted, truth), ignored, shades)
+    size, letters = (7, int(18 * side)) if side > NARROW else (5, 12)
     for axis, label in zip(axes[0], titles, strict=True):
-        axis.set_title(label, fontsize=7)
+        axis.set_title(
+            style.wrapped(label, letters, 1, letters + 1), fontsize=size, linespacing=0.9
+        )
     for axis in axes.flat:
         style.bare(axis)
     if several:

@@ -55,6 +55,8 @@ def draw(rows: pd.DataFrame, scope: Scope) -> Captioned:
         axis.axhline(0, **style.GREY)
         if scope.experiment.log:
             axis.set_xscale("log")
+        if len(values) == 1:
+            axis.margins(x=0.5)
         axis.set_xticks(values, [level.label for level in levels])
         axis.minorticks_off()
         axis.set_xlabel(scope.experiment.axis)

@@ -39,7 +39,7 @@ def draw(maps: Mapping[str, np.ndarray]) -> Captioned:
     top = np.quantile(np.concatenate([share.ravel() for share in shares.values()]), 0.999)
     for axis, (loss, share) in zip(axes[1:].flat, shares.items(), strict=False):
         image = axis.imshow(share, cmap="viridis", vmin=0, vmax=top)
-        axis.set_title(style.wrapped(style.name(loss), 96, columns))
+        axis.set_title(style.wrapped(style.name(loss), 96, columns, word=16))
     bar = figure.colorbar(
         image, ax=axes, shrink=0.6, aspect=30, location="bottom", extend="max", pad=0.02
     )

@@ -50,10 +50,12 @@ def draw(measured: pd.DataFrame, mechanism: Mechanism) -> Captioned:
 
 
 def table(measured: pd.DataFrame, quantity: str) -> pd.DataFrame:
-    """Return a quantity by x, with a column per loss in the order of the study."""
-    values = measured[measured["quantity"] == quantity].pivot(
-        index="x", columns="loss", values="value"
-    )
+    """Return a quantity by x, with a column per loss in the order of the study.
+
+    A loss that could not be measured has no column.
+    """
+    rows = measured[(measured["quantity"] == quantity) & measured["x"].notna()]
+    values = rows.pivot(index="x", columns="loss", values="value")
     return values[[loss for loss in measured["loss"].unique() if loss in values]]
 
 

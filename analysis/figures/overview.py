@@ -99,7 +99,7 @@ class Layout:
     def height(self) -> float:
         """The height of a panel in inches."""
         lines = max(label.count("\n") for label in self.labels)
-        return max(0.1 * len(self.items), 0.11 * lines) * len(self.rows) + 0.85
+        return max(0.09 * len(self.items) + 0.03, 0.11 * lines) * len(self.rows) + 0.85
 
 
 def draw(study: Study, verdicts: pd.DataFrame, reference: str) -> Captioned:
@@ -208,7 +208,7 @@ def panel(axis: Axes, name: str, verdicts: pd.DataFrame, layout: Layout) -> None
         label + "\n(incomplete)" * (row in incomplete) for row, label in enumerate(layout.labels)
     ]
     axis.set_yticks(range(len(labels)), labels)
-    axis.set_ylim(len(labels) - 0.4, -0.6)
+    axis.set_ylim(len(labels) - 0.5, -0.5)
     axis.set_xlim(low, high)
     side = "claim holds between the lines" if claim.equivalent else "claim holds →"
     axis.set_xlabel(f"difference in {claim.unit} ({side})", labelpad=1, fontsize=7)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 FILLS = {"0.5": "full", "tuned": "none"}
 """Threshold -> fill of its marker."""
+MANY = 40
+"""Rows of the figure from which on they are closer together."""
 BAR = {"linewidth": 4, "alpha": 0.3, "solid_capstyle": "butt"}
 
 
@@ -41,7 +43,8 @@ def draw(results: Results) -> Captioned:
     losses = [loss for loss in study.losses if loss in set(results.ranks["loss"])]
     labels = cell_labels(cells)
     longest = max(len(line) for label in labels for line in label.split("\n"))
-    height = max(0.18 * len(losses) + 0.1, 0.06 * longest)
+    row = 0.18 if len(losses) * len(cells) < MANY else 0.13
+    height = max(row * len(losses) + 0.1, 0.06 * longest)
     figure, axes = style.subplots(
         len(cells),
         len(experiments),

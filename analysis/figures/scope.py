@@ -116,11 +116,10 @@ def cell_labels(cells: Sequence[tuple[str, str]]) -> list[str]:
     ]
 
 
-def stress_words(study: Study, dataset: str, stress: Mapping[str, Any]) -> str:
-    """Return a stress in words, a knob per line."""
-    plain = "unchanged" if study.datasets[dataset].controlled else "windows\nat objects"
-    knobs = (f"{knob.replace('_', ' ')} {value}" for knob, value in stress.items())
-    return "\n".join(knobs) or plain
+def stress_words(study: Study, dataset: str, stress: Mapping[str, Any]) -> list[str]:
+    """Return the knobs of a stress with their values."""
+    plain = "unchanged" if study.datasets[dataset].controlled else "windows at objects"
+    return [f"{knob.replace('_', ' ')} {value}" for knob, value in stress.items()] or [plain]
 
 
 def shared_level(scope: Scope) -> tuple[Scope, Level]:

@@ -38,7 +38,8 @@ FIXED = {
     "article_dice": ("#CC79A7", "v"),
     "dice_ce": ("#0072B2", "D"),
 }
-SPARE = (("#009E73", "P"), ("#3A9AD4", "X"), ("#978B00", "*"), ("#7F7F7F", "h"), ("#8B4513", "d"))
+SPARE, MARKERS = ("#009E73", "#3A9AD4", "#978B00", "#7F7F7F", "#8B4513"), "PX*hd<>p8H"
+"""Colours and markers of the other losses of a study, in their order."""
 # Muted palette of Tol, for classes in pictures: no loss has one of these colours.
 MUTED = ("#88CCEE", "#CC6677", "#DDCC77", "#117733", "#AA4499", "#44AA99", "#882255", "#999933")
 DASHES = ("-", "--", ":", "-.")
@@ -143,16 +144,16 @@ def seeds(study: Study) -> str:
     return "".join(f"{number} to " for number in least) + counted(most, "seed")
 
 
-def wrapped(text: str, characters: int, labels: int) -> str:
+def wrapped(text: str, characters: int, labels: int, word: int = LONG_WORD) -> str:
     r"""Wrap a label so that `labels` of them fit in `characters`.
 
-    Only words above LONG_WORD letters are broken. A label longer than LONGEST is cut.
+    Only words above `word` letters are broken. A label longer than LONGEST is cut.
 
     >>> wrapped("large among small", 30, 4)
     'large\namong\nsmall'
     """
     text = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
-    text = re.sub(rf"(\S{{{LONG_WORD}}})(?=\S)", r"\1 ", text)
+    text = re.sub(rf"(\S{{{word}}})(?=\S)", r"\1 ", text)
     return textwrap.fill(text, max(1, characters // labels), break_long_words=False)
 
 
@@ -166,7 +167,9 @@ def lines(losses: Iterable[str]) -> dict[str, dict[str, str]]:
     """
     losses = list(losses)
     others = [loss for loss in losses if loss not in FIXED]
-    table = FIXED | {loss: SPARE[i % len(SPARE)] for i, loss in enumerate(others)}
+    table = FIXED | {
+        loss: (SPARE[i % len(SPARE)], MARKERS[i % len(MARKERS)]) for i, loss in enumerate(others)
+    }
     result = {}
     for loss in losses:
         colour, marker = table[loss]

@@ -138,7 +138,7 @@ def label_levels(axis: Axes, scope: Scope) -> None:
     if scope.experiment.axis is None:
         axis.set_xticks(range(len(labels)), [style.wrapped(v, 30, len(labels)) for v in labels])
         axis.set_xlim(-0.5, len(labels) - 0.5)
-        axis.set_xlabel(style.title(scope.experiment.name).capitalize())
+        axis.set_xlabel(style.heading(scope.experiment.name))
         return
     if scope.experiment.log:
         axis.set_xscale("log")

@@ -48,7 +48,7 @@ def draw(results: Results, dataset: str, loss: str) -> Captioned:
     for i, (name, stress) in enumerate(stresses.items()):
         rows = points[points["stress"] == name]
         colour, marker = style.MUTED[i % len(style.MUTED)], MARKERS[i % len(MARKERS)]
-        label = style.wrapped(stress_words(study, dataset, stress).replace("\n", ", "), 28, 1)
+        label = style.wrapped(", ".join(stress_words(study, dataset, stress)), 28, 1)
         look = {"color": colour, "markeredgecolor": "0.2", "markeredgewidth": 0.4}
         axis.plot(rows["val_dice"] / 2, rows["threshold_value"], marker, label=label, **look)
         if (line := with_flips(stress)) is not None:
