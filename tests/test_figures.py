@@ -242,13 +242,14 @@ def test_maps_of_losses_are_apart_from_the_constructed_image(losses, rows):
 
 
 def test_losses_that_are_equal_are_one_line():
-    measured = pd.DataFrame({"quantity": "small_over_large", "x": [1, 16] * 2, "value": 1.0})
+    x = [2**-10, 16.0]
+    measured = pd.DataFrame({"quantity": "small_over_large", "x": x * 2, "value": 1.0})
     measured["loss"] = ["cross_entropy"] * 2 + ["dice"] * 2
     mechanism_of = claims.load()["object_size"].mechanism
     figure, caption = mechanism.draw(measured, mechanism_of)
     assert [line.get_label() for line in figure.axes[0].lines][:1] == ["all losses"]
     assert "all losses are equal" in caption
-    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["1", "16"]
+    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["0.00098", "16"]
     measured.loc[3, "value"] = 0.5
     figure, caption = mechanism.draw(measured, mechanism_of)
     labels = [line.get_label() for line in figure.axes[0].lines]

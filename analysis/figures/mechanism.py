@@ -74,7 +74,9 @@ def draw_panel(axis: Axes, values: pd.DataFrame, panel: Panel) -> None:
     if panel.log_x:
         axis.set_xscale("log")
     if len(values) <= TICKS:
-        axis.set_xticks(values.index, [f"{x:g}" for x in values.index])
+        axis.set_xticks(
+            values.index, [f"{x:g}" if x == round(x) else f"{x:.2g}" for x in values.index]
+        )
         axis.minorticks_off()
     else:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))

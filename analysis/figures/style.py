@@ -289,11 +289,12 @@ def legend(
     if entries:
         numbers = range(min(columns, len(entries)), 0, -1)
         fitting = (number for number in numbers if width(number) < figure.get_figwidth())
+        rows = -(-len(entries) // next(fitting, 1))
         figure.legend(
             entries.values(),
             entries.keys(),
             loc="outside lower center",
-            ncols=next(fitting, 1),
+            ncols=-(-len(entries) // rows),
         )
 
 
