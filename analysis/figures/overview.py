@@ -224,8 +224,8 @@ def caption(verdicts: pd.DataFrame, reference: str, left_out: int) -> str:
     return (
         f"Each claim, for each loss against {reference}. A point is the estimated difference. The "
         "dotted line is the smallest difference that matters, and the claim holds in the grey "
-        "region. The thick part is the 90% interval. ✓ supported: it is inside the region. "
-        "✗ contradicted: it is outside. ? undecided: neither, or a correction for several tests "
+        "region. The thick part is the 90% interval. Supported: it is inside the region. "
+        "Contradicted: it is outside. Undecided: neither, or a correction for several tests "
         "leaves the claim open. A two-sided test uses the 95% interval. Panels with the same unit "
         f"have the same scale, except for much smaller differences. {pooled}{style.INTERVAL}; "
         f"up to {style.counted(seeds, 'paired seed')} each. For the claim about the tuned "
