@@ -39,7 +39,8 @@ COLUMNS = {
     "size_q50": "their median",
     "size_q90": "90% quantile",
     "near_border": f"share of the foreground among the {objects.NEAR_BORDER} outermost pixels of a "
-    "window",
+    "window. With `size: small` or `size: mixed` an image of a dataset joins several windows, "
+    "some at half scale. Each counts, so more of such an image is near a border",
     "cut": "share of the true objects that reach the outermost pixel of a window: the window, or "
     "the image itself, cuts them",
     "boundary": "foreground pixels with a side on the background, as a share of the foreground",

@@ -158,7 +158,7 @@ def cases_figure(path: Path, names: list[str]) -> None:
     """Draw the limiting cases as a table of numbers, each row shaded by its own maximum."""
     table = [limiting_cases(name) for name in names]
     with plt.rc_context(STYLE):
-        figure, ax = plt.subplots(figsize=(8.8, 0.27 * len(names) + 1.2), layout="constrained")
+        figure, ax = plt.subplots(figsize=(10.5, 0.27 * len(names) + 1.2), layout="constrained")
         shades = [[max(v, 0) / max(max(map(abs, row)), 1e-12) for v in row] for row in table]
         ax.imshow(shades, cmap="Blues", vmin=0, vmax=1.6, aspect="auto")
         for i, row in enumerate(table):
@@ -168,7 +168,8 @@ def cases_figure(path: Path, names: list[str]) -> None:
             range(len(CASES)),
             [c.replace(", ", ",\n").replace("everything ", "everything\n") for c in CASES],
         )
-        ax.set_yticks(range(len(names)), names)
+        labels = [f"{LOSSES[name].label} ({name})" for name in names]
+        ax.set_yticks(range(len(names)), labels)
         ax.xaxis.tick_top()
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)

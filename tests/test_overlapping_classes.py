@@ -246,7 +246,7 @@ def test_figures_name_the_rule_of_their_classes(tiny, cells):
         figures = {f.stem: f for f in draw.plan(write_results(Path("results/x"), config))}
         titles[multilabel] = figures["classes_d"].draw()[0].axes[0].get_title()
         assert ("most probable" in figures["e_d"].draw()[1]) is not multilabel
-    assert titles == {True: "threshold 0.5", False: "the most probable class"}
+    assert titles == {True: "Threshold 0.5", False: "The most probable class"}
     style.plt.close("all")
 
 

@@ -29,7 +29,7 @@ def verdicts_of(config, measured=NOTHING_MEASURED):
 @pytest.mark.parametrize(
     ("losses", "reference", "words"),
     [
-        (["dice", "focal"], None, "'cross_entropy' is not among the losses; allowed: dice, focal"),
+        (["dice", "mine"], None, "'cross_entropy' is not among the losses; allowed: dice, mine"),
         (["dice", "ce"], "cee", "'cee' is not among the losses (did you mean 'ce'?)"),
         (["dice", "ce"], ["ce", "x"], "'x' is not among the losses; allowed: dice, ce"),
         (["dice", "ce"], [], "[] is not allowed; allowed: at least one"),

@@ -113,7 +113,8 @@ def test_images_that_are_corrected_in_place_are_prepared_and_trained_again(tiny,
 def test_a_configuration_of_any_size_reaches_every_job(tiny, tmp_path):
     folder = copy_tree(tmp_path)
     small(tiny, "tiny")
-    tiny["losses"]["dice"] = {"use": "tests_loss:Padded", "text": "x" * 140_000}
+    padded = {"use": "tests_loss:Padded", "text": "x" * 140_000}
+    tiny["losses"] = {"cross_entropy": {}, "padded": padded}
     (folder / "tests_loss.py").write_text(
         "from losses import DiceLoss\n\n\nclass Padded(DiceLoss):\n"
         "    def __init__(self, text):\n        super().__init__()\n"
@@ -122,7 +123,7 @@ def test_a_configuration_of_any_size_reaches_every_job(tiny, tmp_path):
     words = "training={steps: 3}", "seeds=2"
     snakemake(folder, "collect", "--config", *words)
     config = json.loads((folder / "results" / "tiny" / "config.json").read_text())
-    assert len(config["losses"]["dice"]["text"]) == 140_000
+    assert len(config["losses"]["padded"]["text"]) == 140_000
     found = records(folder)
     assert len(found) == 8
     assert {record["run"]["training"]["steps"] for record in found.values()} == {3}

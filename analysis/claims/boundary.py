@@ -24,13 +24,13 @@ MECHANISM = Mechanism(
         Panel(
             "boundary_share",
             "Width of the predicted edge (px)",
-            "Share within 2 px",
+            "Share of the gradient\nwithin 2 px of the boundary",
             ylim=(0.0, 1.03),
         ),
     ),
-    caption="A disk of radius 12 px predicted with a soft edge, p = 1 / (1 + exp(distance / "
-    "width)). Left: the gradient of the logits by distance to the true boundary, at a width of "
-    "1 px. Right: the share of the gradient within 2 px of the boundary. By the article's reason "
+    caption="A disk of radius 12 px, predicted with a soft edge, p = 1 / (1 + exp(distance / "
+    "width)). Left: absolute gradient of the logits by distance to the true boundary, at a width "
+    "of 1 px. Right: share of the gradient within 2 px of the boundary. By the article's reason "
     "Dice would be above cross-entropy; no loss here squares the intersection.",
 )
 

@@ -15,11 +15,11 @@ def caption(measured: pd.DataFrame) -> str:
     rows = measured[(measured["loss"] == ABOUT) & (measured["quantity"] == "perfect")]
     values = ", ".join(f"{row.value:g} at n = {row.x:g}" for row in rows.itertuples())
     return (
-        "The article's printed formula, 1 - 2 sum(PY) / ((sum P)^2 + (sum Y)^2), taken literally, "
-        f"is not a Dice loss: at a perfect match it is 1 - 1/n ({values}), where Dice is 0 (left). "
-        "Right: the pull of each loss at an object of n pixels in a 64 x 64 image, predicted "
-        "p = 0.5 on the object and 0.01 elsewhere: the gradient of the object's probabilities, "
-        "summed."
+        "Left: each loss at a perfect match of n pixels. The article's printed formula, "
+        "1 - 2 sum(PY) / ((sum P)^2 + (sum Y)^2), is 1 - 1/n there"
+        f"{f' ({values})' * bool(values)}, and Dice is 0. Right: the gradient of each loss, summed "
+        "over the probabilities of an object of n pixels in a 64 x 64 image. The prediction is "
+        "p = 0.5 on the object and 0.01 elsewhere."
     )
 
 

@@ -37,9 +37,9 @@ MECHANISM = Mechanism(
             ylim=(0.0, 1.0),
         ),
     ),
-    caption="The share of the gradient (absolute, of the logits) that foreground pixels get if "
-    "every pixel is predicted p = 0.5, as before training. It is f for cross-entropy, which "
-    "background dominates, and (1 + f) / 2 for Dice at any imbalance.",
+    caption="Share of the foreground in the absolute gradient of the logits. Every pixel is "
+    "predicted p = 0.5, as before training. The share is f for cross-entropy, which background "
+    "dominates, and (1 + f) / 2 for Dice at any imbalance.",
 )
 
 CLAIM = Claim(

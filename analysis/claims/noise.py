@@ -39,9 +39,9 @@ MECHANISM = Mechanism(
             ylim=(0.0, 1.0),
         ),
     ),
-    caption="A prediction that is 90% sure of the truth (6% foreground), with some labels "
-    "flipped: the share of the gradient that the flipped labels get, mean of five draws. The "
-    "greater the share, the harder a loss pulls at noise.",
+    caption="Share of the flipped labels in the absolute gradient, mean of five draws. The "
+    "prediction is 90% sure of the truth (6% foreground). The greater the share, the harder a "
+    "loss pulls at noise.",
 )
 
 CLAIM = Claim(

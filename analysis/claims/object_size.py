@@ -26,10 +26,9 @@ MECHANISM = Mechanism(
             line=("y", 1.0),
         ),
     ),
-    caption="A small square next to one of 32 px in the same image, both predicted p = 0.5: the "
-    "gradient of a pixel of the small square over that of a pixel of the large one. At 1 a loss "
-    "sums over pixels and does not see objects: a small object counts by its area, under "
-    "cross-entropy as under Dice.",
+    caption="Gradient of a pixel of a small square over that of a pixel of a square of 32 px in "
+    "the same image. Both are predicted p = 0.5. At 1 a loss sums over pixels and does not see "
+    "objects: a small object counts by its area, under cross-entropy as under Dice.",
 )
 
 CLAIM = Claim(

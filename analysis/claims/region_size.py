@@ -40,8 +40,8 @@ MECHANISM = Mechanism(
             ylim=(0.0, 1.0),
         ),
     ),
-    caption="A prediction that equals the posterior (6% foreground, some labels flipped): the sum "
-    "of the logits' gradients over the sum of their absolute values, mean of five draws. At 0 the "
+    caption="Sum of the logits' gradients over the sum of their absolute values, mean of five "
+    "draws. The prediction equals the posterior (6% foreground, some labels flipped). At 0 the "
     "loss keeps the size of the region; at 1 every pixel is pulled to the same side. An L1 term "
     "pulls fully at any error of the size, however small.",
 )

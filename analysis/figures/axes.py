@@ -66,17 +66,16 @@ def draw(results: Results, dataset: str) -> Captioned:
                 where = {"dataset": dataset, "experiment": experiment, "level": ""}
                 panel(axis, metrics.select(results.estimates, **where), name, settings)
                 field = Training.model_fields.get(name)
-                axis.set_xlabel(field.title if field else style.title(name).capitalize())
+                axis.set_xlabel(field.title if field else style.heading(name))
         row[0].set_ylabel(METRICS["dice"].label)
     for column, experiment in zip(axes.T, experiments, strict=True):
         axis = next(axis for axis in column if axis.get_visible())
-        axis.set_title(style.wrapped(style.title(experiment), 60, len(experiments)))
+        axis.set_title(style.wrapped(style.heading(experiment), 60, len(experiments)))
     style.legend(figure, axes)
     caption = (
-        f"Mean Dice score on {dataset} over the levels of each experiment, threshold 0.5, against "
-        "each axis of the training grid, with the other axes at their reference "
-        f"({study.settings[0].label}). {style.INTERVAL}; "
-        f"{style.seeds(study)}."
+        f"Mean Dice score on {dataset} over the levels of each experiment, threshold 0.5. Each "
+        "row changes one axis of the training grid; the other axes have their reference "
+        f"({study.settings[0].label}). {style.INTERVAL}; {style.seeds(study)}."
     )
     return figure, caption
 

@@ -19,6 +19,7 @@ FALSE, COVERED, POWER = (2, 5), (93, 96), 90
 """Goals in percent: false verdicts of a family, coverage of the 95% interval, power."""
 SIDES = {"below": "supported", "smallest": "contradicted"}
 """Planted effect -> the verdict that is false there."""
+FALSE_COLOURS = style.MUTED[3], style.MUTED[6]
 SHADES = ("0.65", "0.4", "0.0")
 """Greys of the planted effects, from small to large."""
 NORMAL = {"color": "0.85", "linewidth": 3}
@@ -32,7 +33,7 @@ Lines = list[tuple[str, dict[str, str]]]
 def draw(table: pd.DataFrame) -> Figure:
     """Draw a row of panels per population; table: as calibration.csv.
 
-    A large dot is a study with looks, at the mean number of seeds that a claim got. Effects are
+    A large dot is a study with looks, at the mean number of seeds of a claim. Effects are
     distances from the smallest differences that matter.
     """
     datasets = table["dataset"].unique()
@@ -69,7 +70,7 @@ def draw(table: pd.DataFrame) -> Figure:
 
 def _sides() -> Lines:
     """Return the planted effects of false verdicts with their line styles."""
-    return [(side, {"color": style.VERDICT_COLOURS[false]}) for side, false in SIDES.items()]
+    return [(side, {"color": colour}) for side, colour in zip(SIDES, FALSE_COLOURS, strict=True)]
 
 
 def _curves(axis: Axes, rows: pd.DataFrame, column: str, line: Mapping[str, str]) -> None:

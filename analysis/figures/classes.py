@@ -17,8 +17,8 @@ from analysis.scores.metrics import METRICS
 if TYPE_CHECKING:
     from analysis.results import Results
 
-TITLES = {"0.5": "threshold 0.5", "tuned": "threshold tuned on validation, per class"}
-EXCLUSIVE = {"0.5": "the most probable class"}
+TITLES = {"0.5": "Threshold 0.5", "tuned": "Threshold tuned on validation, per class"}
+EXCLUSIVE = {"0.5": "The most probable class"}
 """Titles of panels, and those of classes that cannot overlap."""
 PIXELS = ["tp", "fn", "fp", "tn"]
 
@@ -62,9 +62,9 @@ def draw(results: Results, scope: Scope) -> Captioned:
     planned = study.runs_at(scope.dataset, level, shared.setting, study.losses)
     total = sum(len(study.plan.seeds(*where)) for where in planned)
     caption = (
-        f"Each class of {scope.words} against the rest, stress {level.stress.name}: mean Dice "
-        "score over seeds and over the test images in which the class is true or predicted. "
-        f"{style.INTERVAL}. {runs} of {total} runs."
+        f"Dice score of each class of {scope.words} against the rest, stress {level.stress.name}. "
+        "It is the mean over seeds and over the test images that show the class, or where it is "
+        f"predicted. {style.INTERVAL}. {runs} of {total} runs."
     )
     return figure, caption
 

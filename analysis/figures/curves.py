@@ -48,9 +48,10 @@ def draw(results: Results, scope: Scope) -> Captioned:
         axis.set_ylim(bottom=0)
     style.legend(figure, axes[0, 0])
     caption = (
-        f"Learning curves on {scope.words}, stress {level.stress.name}: mean over seeds, shaded "
-        "from the smallest to the largest value. The training loss is averaged over the steps "
-        f"since the previous point and divided by its first value. {style.counted(count, 'run')}."
+        f"Learning curves on {scope.words}, stress {level.stress.name}. Lines: mean over seeds; "
+        "shaded: from the smallest to the largest value. The training loss is averaged over the "
+        "steps since the previous point. It is divided by its first value, since losses have "
+        f"different units. {style.counted(count, 'run')}."
     )
     return figure, caption
 

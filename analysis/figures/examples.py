@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from experiments.plan.levels import Level
 
 BACKGROUND, IGNORED = "#101010", "#707070"
-OUTCOMES = ("#FFFFFF", "#E69F00", "#56B4E9")
+OUTCOMES = ("#FFFFFF", style.MUTED[1], style.MUTED[0])
 """Colours of pixels that are foreground and predicted so, falsely predicted, missed."""
+NARROW = 0.75
+"""Inches of a picture whose title has small letters."""
 
 Regions = Bool[np.ndarray, "k h w"]
 
@@ -48,7 +50,7 @@ def draw(results: Results, scope: Scope) -> Captioned:
     figure, axes = style.subplots(
         len(levels),
         len(titles),
-        (style.WIDTH, 0.98 * side * len(levels) + 0.25 + 0.25 * several),
+        (style.WIDTH, 0.98 * side * len(levels) + 0.3 + 0.25 * several),
         {"h_pad": 0.01, "w_pad": 0.02, "hspace": 0.01, "wspace": 0.01},
     )
     shades = style.classes(classes) if several else OUTCOMES
@@ -62,7 +64,7 @@ def draw(results: Results, scope: Scope) -> Captioned:
         row[0].imshow(cell.image(stem), cmap="gray", vmin=0, vmax=255)
         knob = scope.experiment.knob
         words = f"{style.title(knob)} {level.label}" if knob else level.label
-        row[0].set_ylabel(words, fontsize=7)
+        row[0].set_ylabel(style.wrapped(words, int(18 * side), 1), fontsize=7)
         show(row[1], outcome(truth, truth), ignored, shades)
         for axis, (folder, key) in zip(row[2:], first_runs(scope, level), strict=True):
             record = records[key]
@@ -72,8 +74,11 @@ def draw(results: Results, scope: Scope) -> Captioned:
             prob = decode((folder / EXAMPLES_FILE).read_bytes(), ignored.shape)
             predicted = at_half(prob, multilabel)[number]
             show(axis, outcome(predicted, truth), ignored, shades)
+    size, letters = (7, int(18 * side)) if side > NARROW else (5, 12)
     for axis, label in zip(axes[0], titles, strict=True):
-        axis.set_title(label, fontsize=7)
+        axis.set_title(
+            style.wrapped(label, letters, 1, letters + 1), fontsize=size, linespacing=0.9
+        )
     for axis in axes.flat:
         style.bare(axis)
     if several:
@@ -136,18 +141,18 @@ def caption(scope: Scope, any_ignored: bool) -> str:
     """Return the caption: the choice of the image, the prediction, and the colours."""
     dataset = scope.study.datasets[scope.dataset]
     several = len(dataset.class_names) > 1
-    choice = "with the most classes" if several else "with foreground, if any"
-    prediction = "the predictions at threshold 0.5"
+    choice = "that shows the most classes" if several else "with foreground"
+    prediction = "predictions at threshold 0.5"
     if several and not dataset.multilabel:
         prediction = "the most probable classes"
-    meaning = "White: true positive; orange: false positive; blue: false negative"
+    meaning = "White: true positive; red: false positive; blue: false negative"
     if several:
         meaning = "Black: none of the classes"
     if dataset.multilabel:
         meaning += "; mixed colours: several"
     return (
-        f"{style.title(scope.experiment.name).capitalize()} on {scope.words}: at each level one of "
-        f"the first {EXAMPLES} test images of seed {scope.study.seeds[0]}, the first {choice}, and "
-        f"{prediction}. {meaning}{'; grey: ignored' * any_ignored}. "
-        "One image is an illustration, not evidence."
+        f"{style.heading(scope.experiment.name)} on {scope.words}: a test image at each level, and "
+        f"{prediction}, seed {scope.study.seeds[0]}. {meaning}{'; grey: ignored' * any_ignored}. "
+        f"The image is chosen by rule: {EXAMPLES} test images are kept, and it is the first "
+        f"{choice}. It is an illustration, not evidence."
     )

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from analysis.results import Results
 
 PANELS = {
-    "noise_background": "noisy labels on background",
-    "noise_foreground": "noisy labels on foreground",
+    "noise_background": "Background labelled as foreground",
+    "noise_foreground": "Foreground labelled as background",
 }
 """Metric of estimates.csv -> title."""
+LEAST = 0.1
+"""Least range of the axis on either side of 0, so that small differences are small."""
 
 
 def figures(results: Results) -> Iterator[Planned]:
@@ -53,17 +55,23 @@ def draw(rows: pd.DataFrame, scope: Scope) -> Captioned:
         axis.axhline(0, **style.GREY)
         if scope.experiment.log:
             axis.set_xscale("log")
+        if len(values) == 1:
+            axis.margins(x=0.5)
         axis.set_xticks(values, [level.label for level in levels])
         axis.minorticks_off()
         axis.set_xlabel(scope.experiment.axis)
         axis.set_title(title)
-    axes[0, 0].set_ylabel("Noisy labels reproduced,\nbeyond plain mistakes")
+    axes[0, 0].set_ylabel("Wrong pixels, share:\nfalse labels − true labels")
+    low, high = axes[0, 0].get_ylim()
+    axes[0, 0].set_ylim(min(low, -LEAST), max(high, LEAST))
     style.legend(figure, axes[0, 0])
+    greatest = rows.loc[rows["value"].abs().idxmax()]
     caption = (
-        f"Overfitting to noise on {scope.words}, measured on the training images: the share of "
-        "noisy labels that the trained model predicts at threshold 0.5, minus the share of clean "
-        "pixels of the same class that it gets wrong in the same way. At 0 the model has not "
-        f"memorised the noise. {style.seeds(study)}, 95% intervals by "
-        "Student's t."
+        f"Overfitting to noise on {scope.words}, in training images at threshold 0.5. Share of "
+        "pixels that the model gets wrong where the label is false, minus the share where the "
+        "label is true, within the same true class. A model that ignores the false labels is at "
+        "0; one that memorises all of them is at 1. The value furthest from 0 is "
+        f"{greatest['value']:.3f} ({style.name(greatest['loss'])}). Error bars: 95% intervals by "
+        f"Student's t, over {style.seeds(study)}."
     )
     return figure, caption

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from analysis.results import Results
 
 INPUTS = {"target": "Truth", "labels": "Labels, 1% flipped", "prediction": "Prediction"}
-COLUMNS = 4
+COLUMNS = (4, 5, 6)
+"""Pictures in a row; the number that fills the last row best is taken."""
 
 
 def figures(results: Results) -> Iterator[Planned]:
@@ -25,25 +26,28 @@ def figures(results: Results) -> Iterator[Planned]:
 
 def draw(maps: Mapping[str, np.ndarray]) -> Captioned:
     """Draw the constructed image, then the gradient's share per pixel for each loss."""
-    losses = [name.removeprefix("loss ") for name in maps if name.startswith("loss ")]
-    rows = -(-(len(INPUTS) + len(losses)) // COLUMNS)
-    size = (style.WIDTH, 1.08 * style.WIDTH / COLUMNS * rows + 0.3)
-    figure, axes = style.subplots(rows, COLUMNS, size)
+    shares = {n.removeprefix("loss "): 100 * maps[n] for n in maps if n.startswith("loss ")}
+    columns = min(COLUMNS, key=lambda number: (-len(shares) % number, -number))
+    rows = 1 + -(-len(shares) // columns)
+    size = (style.WIDTH, 1.08 * style.WIDTH / columns * rows + 0.3)
+    figure, axes = style.subplots(rows, columns, size)
     for axis in axes.flat:
         axis.set_axis_off()
-    for axis, (name, label) in zip(axes.flat, INPUTS.items(), strict=False):
+    for axis, (name, label) in zip(axes[0], INPUTS.items(), strict=False):
         axis.imshow(maps[name], cmap="gray", vmin=0, vmax=1)
         axis.set_title(label)
-    shares = {loss: 100 * maps[f"loss {loss}"] for loss in losses}
     top = np.quantile(np.concatenate([share.ravel() for share in shares.values()]), 0.999)
-    for axis, (loss, share) in zip(axes.flat[len(INPUTS) :], shares.items(), strict=False):
+    for axis, (loss, share) in zip(axes[1:].flat, shares.items(), strict=False):
         image = axis.imshow(share, cmap="viridis", vmin=0, vmax=top)
-        axis.set_title(style.name(loss))
-    bar = figure.colorbar(image, ax=axes, shrink=0.6, aspect=30, location="bottom")
+        axis.set_title(style.wrapped(style.name(loss), 96, columns, word=16))
+    bar = figure.colorbar(
+        image, ax=axes, shrink=0.6, aspect=30, location="bottom", extend="max", pad=0.02
+    )
     bar.set_label("Share of the gradient (% of the total, per pixel)")
     caption = (
-        "Gradient of each loss: a large and a small square, predicted with a blurred edge, while "
-        "1% of the labels are flipped. Brightness is a pixel's share of the total gradient "
-        f"(absolute, of the logits), on the same scale for all losses. {COMPUTED}"
+        "Gradient of each loss at one prediction (first row): a large and a small square with a "
+        "blurred edge, while 1% of the labels are flipped. The brightness is the share of a pixel "
+        "in the absolute gradient of the logits. All losses have the same scale; 0.1% of the "
+        f"pixels are above it. {COMPUTED}"
     )
     return figure, caption

@@ -44,8 +44,8 @@ def draw(results: Results) -> Captioned:
     settings = ", settings" * (len(study.settings) > 1)
     caption = (
         "Test Dice score at threshold 0.5 against the learning rate: mean over all stresses"
-        f"{settings}, seeds and test images of {len(study.runs)} planned runs. Grey: the fixed "
-        "rate. Every loss has the same grid and budget. The tuned rate of a cell is the best "
-        "one on its validation images."
+        f"{settings}, seeds and test images; {len(study.runs)} planned runs, no intervals. Grey: "
+        "the fixed rate. Every loss has the same grid and budget. The tuned rate of a cell is the "
+        "best one on its validation images."
     )
     return figure, caption

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -114,6 +114,12 @@ def cell_labels(cells: Sequence[tuple[str, str]]) -> list[str]:
         "\n".join([dataset] * several + [part for part in setting.split(", ") if part])
         for dataset, setting in cells
     ]
+
+
+def stress_words(study: Study, dataset: str, stress: Mapping[str, Any]) -> list[str]:
+    """Return the knobs of a stress with their values."""
+    plain = "unchanged" if study.datasets[dataset].controlled else "windows at objects"
+    return [f"{knob.replace('_', ' ')} {value}" for knob, value in stress.items()] or [plain]
 
 
 def shared_level(scope: Scope) -> tuple[Scope, Level]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
-from matplotlib import patches
+from matplotlib import font_manager, patches
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba, to_rgba_array
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatterSciNotation
 
 from losses import LOSSES
@@ -28,25 +30,46 @@ WIDTH, COLUMN = 7.2, 3.5
 """Inches: text width of a page, and width of one of two columns."""
 
 # Palette of Okabe and Ito, readable with colour blindness; markers and dashes repeat the code.
+# Its light colours are darker here, so that each has a contrast of 3 with white.
 FIXED = {
     "cross_entropy": ("#000000", "o"),
     "dice": ("#D55E00", "s"),
-    "squared_dice": ("#E69F00", "^"),
+    "squared_dice": ("#BD8700", "^"),
     "article_dice": ("#CC79A7", "v"),
     "dice_ce": ("#0072B2", "D"),
 }
-SPARE = (("#009E73", "P"), ("#56B4E9", "X"), ("#B8A800", "*"), ("#7F7F7F", "h"), ("#8B4513", "d"))
+SPARE, MARKERS = ("#009E73", "#3A9AD4", "#978B00", "#7F7F7F", "#8B4513"), "PX*hd<>p8H"
+"""Colours and markers of the other losses of a study, in their order."""
 # Muted palette of Tol, for classes in pictures: no loss has one of these colours.
 MUTED = ("#88CCEE", "#CC6677", "#DDCC77", "#117733", "#AA4499", "#44AA99", "#882255", "#999933")
 DASHES = ("-", "--", ":", "-.")
-VERDICT_COLOURS = {"supported": "#0072B2", "contradicted": "#D55E00", "undecided": "#7F7F7F"}
+VERDICT_COLOURS = {"supported": "#37474F", "contradicted": "#4D5B63", "undecided": "#6B6B6B"}
+"""Neutral colours that no loss has, readable as text; the sign tells verdicts apart."""
+VERDICT_SIGNS = {"supported": "✓", "contradicted": "✗", "undecided": "?"}
 INTERVAL = (
-    "95% intervals by Student's t, from seeds and, where all seeds share the test images, from the "
-    "sources of the images"
+    "Error bars: 95% intervals by Student's t, over seeds and, where all seeds share the test "
+    "images, over images"
 )
 """Origin of the intervals, for captions."""
+FONTS = (
+    "DejaVu Sans",
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Source Han Sans SC",
+    "WenQuanYi Zen Hei",
+    "PingFang SC",
+    "Hiragino Sans",
+    "Microsoft YaHei",
+    "Malgun Gothic",
+    "Noto Sans Arabic",
+    "Noto Sans Devanagari",
+    "Arial Unicode MS",
+)
+"""Font families for the labels of a user, the first one first. Missing ones are left out."""
 LONGEST, LONG_WORD = 48, 20
 """Characters of a label in a figure, and of a word in it."""
+ENTRY, LETTER = 0.5, 0.055
+"""Inches of an entry in a legend without its label, and of a letter."""
 GREY = {"color": "0.7", "linewidth": 0.8, "zorder": 0}
 """Keywords of a reference line."""
 
@@ -54,8 +77,10 @@ GREY = {"color": "0.7", "linewidth": 0.8, "zorder": 0}
 def use() -> None:
     """Set the backend and the defaults of matplotlib for every figure that follows."""
     plt.switch_backend("Agg")
+    installed = set(font_manager.get_font_names())
     plt.rcParams.update(
         {
+            "font.family": [*(font for font in FONTS if font in installed), "sans-serif"],
             "font.size": 8,
             "axes.titlesize": 8,
             "axes.labelsize": 8,
@@ -95,6 +120,15 @@ def title(text: str) -> str:
     return text.replace("_", " ")
 
 
+def heading(text: str) -> str:
+    """Return a name with blanks for underscores and a capital.
+
+    >>> heading("object_size")
+    'Object size'
+    """
+    return text[:1].upper() + title(text)[1:]
+
+
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun.
 
@@ -110,16 +144,16 @@ def seeds(study: Study) -> str:
     return "".join(f"{number} to " for number in least) + counted(most, "seed")
 
 
-def wrapped(text: str, characters: int, labels: int) -> str:
+def wrapped(text: str, characters: int, labels: int, word: int = LONG_WORD) -> str:
     r"""Wrap a label so that `labels` of them fit in `characters`.
 
-    Only words above LONG_WORD letters are broken. A label longer than LONGEST is cut.
+    Only words above `word` letters are broken. A label longer than LONGEST is cut.
 
     >>> wrapped("large among small", 30, 4)
     'large\namong\nsmall'
     """
     text = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
-    text = re.sub(rf"(\S{{{LONG_WORD}}})(?=\S)", r"\1 ", text)
+    text = re.sub(rf"(\S{{{word}}})(?=\S)", r"\1 ", text)
     return textwrap.fill(text, max(1, characters // labels), break_long_words=False)
 
 
@@ -133,7 +167,9 @@ def lines(losses: Iterable[str]) -> dict[str, dict[str, str]]:
     """
     losses = list(losses)
     others = [loss for loss in losses if loss not in FIXED]
-    table = FIXED | {loss: SPARE[i % len(SPARE)] for i, loss in enumerate(others)}
+    table = FIXED | {
+        loss: (SPARE[i % len(SPARE)], MARKERS[i % len(MARKERS)]) for i, loss in enumerate(others)
+    }
     result = {}
     for loss in losses:
         colour, marker = table[loss]
@@ -151,6 +187,25 @@ def points(line: Mapping[str, str]) -> dict[str, str]:
     return {**line, "linestyle": "none"}
 
 
+def loss_handles(losses: Iterable[str]) -> Iterator[Line2D]:
+    """Yield an entry of a legend for each loss: its marker."""
+    for loss, line in lines(losses).items():
+        yield Line2D([], [], label=name(loss), **points(line))
+
+
+def verdict(axis: Axes, position: float, word: str) -> None:
+    """Write a verdict with its sign to the right of an axis, at a vertical position."""
+    axis.text(
+        1.02,
+        position,
+        f"{VERDICT_SIGNS[word]} {word}",
+        transform=axis.get_yaxis_transform(),
+        color=VERDICT_COLOURS[word],
+        fontsize=6,
+        va="center",
+    )
+
+
 def offset(index: int, count: int) -> float:
     """Return the offset of item `index` of `count`, in [-1/2, 1/2], so error bars do not overlap.
 
@@ -163,17 +218,16 @@ def offset(index: int, count: int) -> float:
 def shifted(values: Sequence[float], shift: float, *, log: bool) -> np.ndarray:
     """Move positions on an axis by a part of a quarter of their smallest gap.
 
-    A gap counts as at most a third of the axis.
+    A gap counts as at most a third of the axis. A single value has a gap of 1.
 
     >>> shifted([0, 2, 6], 0.5, log=False).tolist()
     [0.25, 2.25, 6.25]
     """
     values = np.asarray(values, float)
-    if len(values) < 2:
-        return values
     if log:
         return np.exp(shifted(np.log(values), shift, log=False))
-    gap = min(np.diff(np.sort(values)).min(), np.ptp(values) / 3)
+    several = len(values) > 1
+    gap = min(np.diff(np.sort(values)).min(), np.ptp(values) / 3) if several else 1
     return values + 0.25 * shift * gap
 
 
@@ -216,18 +270,31 @@ def intervals(
 def legend(
     figure: Figure, axes: Iterable[Axes] = (), *, handles: Iterable[Artist] = (), columns: int = 6
 ) -> None:
-    """Add one legend below the axes, with each label once; `handles` come last."""
+    """Add one legend below the axes, with each label once; `handles` come last.
+
+    It has at most `columns` columns, fewer if its labels are too long for the figure.
+    """
+
+    def width(number: int) -> float:
+        rows = -(-len(entries) // number)
+        lengths = [max(len(line) for line in label.split("\n")) for label in entries]
+        longest = [max(lengths[i : i + rows]) for i in range(0, len(lengths), rows)]
+        return ENTRY * len(longest) + LETTER * sum(longest)
+
     entries = {}
     for axis in np.ravel(axes):
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
     entries |= {handle.get_label(): handle for handle in handles}
     if entries:
+        numbers = range(min(columns, len(entries)), 0, -1)
+        fitting = (number for number in numbers if width(number) < figure.get_figwidth())
+        rows = -(-len(entries) // next(fitting, 1))
         figure.legend(
             entries.values(),
             entries.keys(),
             loc="outside lower center",
-            ncols=min(columns, len(entries)),
+            ncols=-(-len(entries) // rows),
         )
 
 
@@ -287,10 +354,13 @@ def save(figure: Figure, stem: Path) -> None:
     """Save a figure as SVG, PDF and PNG, without dates, so that equal figures have equal bytes."""
     plain_ticks(figure)
     stem.parent.mkdir(parents=True, exist_ok=True)
-    for suffix, metadata in (
-        (".svg", {"Date": None}),
-        (".pdf", {"CreationDate": None}),
-        (".png", {}),
-    ):
-        figure.savefig(stem.with_name(f"{stem.name}{suffix}"), metadata=metadata)
+    with warnings.catch_warnings():
+        # No installed font has the glyph: PNG and PDF show a box, the SVG has the text.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font", UserWarning)
+        for suffix, metadata in (
+            (".svg", {"Date": None}),
+            (".pdf", {"CreationDate": None}),
+            (".png", {}),
+        ):
+            figure.savefig(stem.with_name(f"{stem.name}{suffix}"), metadata=metadata)
     plt.close(figure)

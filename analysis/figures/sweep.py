@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from analysis import claims, theory
 from analysis.figures import style
@@ -22,6 +23,14 @@ if TYPE_CHECKING:
 
 THEORY = ("flips", "area_ratio")
 """Knob and metric with a theory: the value of each loss's minimiser."""
+PALE = {"alpha": 0.35, "linewidth": 2.5}
+THEORY_LINE = Line2D([], [], color="0.4", label="theory (pale lines)", **PALE)
+RATIOS = (0, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+"""Ticks of a ratio."""
+
+
+NOTHING = "no value"
+"""Mark of a level where a score has no value."""
 
 
 def figures(results: Results) -> Iterator[Planned]:
@@ -35,19 +44,21 @@ def draw(results: Results, scope: Scope) -> Captioned:
     """Draw Dice score at threshold 0.5 and at the tuned one, and the claim's other metric."""
     study = scope.study
     panels = [("dice", "0.5"), ("dice", "tuned"), (other_metric(scope.experiment.name), "0.5")]
-    figure, axes = style.subplots(1, 3, (style.WIDTH, 2.7))
+    figure, axes = style.subplots(1, 3, (style.WIDTH, 2.8))
+    handles: list[Line2D] = []
     estimates = metrics.select(results.estimates, **scope.rows(), **{"class": ""})
     runs = runs_per_cell(metrics.select(results.table, status="ok"), scope)
     for axis, (metric, threshold) in zip(axes.flat, panels, strict=True):
         rows = metrics.select(estimates, metric=metric, threshold=threshold)
         panel(axis, rows, scope, runs, METRICS[metric].bounds)
-        axis.set_ylabel(METRICS[metric].label)
-        axis.set_title("threshold 0.5" if threshold == "0.5" else "threshold tuned on validation")
+        words = "threshold 0.5" if threshold == "0.5" else "threshold tuned on validation"
+        axis.set_title(f"{METRICS[metric].label}\n{words}")
         if (scope.experiment.knob, metric) == THEORY and study.datasets[scope.dataset].controlled:
             expected(axis, scope)
+            handles = [THEORY_LINE]
         scale(axis, METRICS[metric])
         label_levels(axis, scope)
-    style.legend(figure, axes[0, 0])
+    style.legend(figure, axes[0, 0], handles=handles)
     return figure, caption(results, scope, int(runs.sum()))
 
 
@@ -97,17 +108,28 @@ def panel(
         for position in x[runs[i] < seeds_per_cell(scope)[i]]:
             bottom = axis.get_xaxis_transform()
             axis.plot(position, 0.02, "x", color=line["color"], transform=bottom)
+    for level, x in zip(scope.levels, positions(scope, 0), strict=True):
+        if scope.experiment.axis:
+            axis.axvline(x, color="0.9", linewidth=0.6, zorder=0)
+        if not rows.loc[rows["level"] == level.label, "value"].notna().any():
+            middle = {"transform": axis.get_xaxis_transform(), "ha": "center", "va": "center"}
+            axis.text(x, 0.5, NOTHING, rotation=90, color="0.4", fontsize=7, **middle)
 
 
 def scale(axis: Axes, metric: Metric) -> None:
-    """Set the limits of a score from 0 to 1; a ratio gets a scale that is logarithmic above 1."""
+    """Set the limits of a score from 0 to 1; a ratio above 2 gets a logarithmic scale above 1."""
     if metric.bounds == (0, 1):
         axis.set_ylim(-0.02, 1.02)
     elif metric.ratio:
-        axis.set_yscale("symlog", linthresh=1)
-        axis.set_ylim(-0.03, max(1.2, axis.get_ylim()[1]))
-        axis.yaxis.set_major_formatter("{x:g}")
+        top = max(1.2, axis.get_ylim()[1])
         axis.axhline(1, **style.GREY)
+        if top > 2:
+            axis.set_yscale("symlog", linthresh=1)
+            axis.set_yticks([ratio for ratio in RATIOS if ratio <= top], minor=False)
+            axis.yaxis.set_major_formatter("{x:g}")
+            axis.minorticks_off()
+            axis.set_ylabel("logarithmic above 1", fontsize=7, labelpad=1)
+        axis.set_ylim(-0.03, top)
 
 
 def label_levels(axis: Axes, scope: Scope) -> None:
@@ -116,7 +138,7 @@ def label_levels(axis: Axes, scope: Scope) -> None:
     if scope.experiment.axis is None:
         axis.set_xticks(range(len(labels)), [style.wrapped(v, 30, len(labels)) for v in labels])
         axis.set_xlim(-0.5, len(labels) - 0.5)
-        axis.set_xlabel(style.title(scope.experiment.name).capitalize())
+        axis.set_xlabel(style.heading(scope.experiment.name))
         return
     if scope.experiment.log:
         axis.set_xscale("log")
@@ -137,7 +159,14 @@ def expected(axis: Axes, scope: Scope) -> None:
     for loss, line in style.lines(scope.study.losses).items():
         if loss in theory.MINIMISERS:
             area = [theory.predicted_share(loss, f, rate) / f for rate in rates]
-            axis.plot(rates, area, color=line["color"], alpha=0.35, linewidth=2.5, zorder=0)
+            axis.plot(rates, area, color=line["color"], zorder=0, **PALE)
+
+
+def without_value(results: Results, scope: Scope) -> bool:
+    """Return whether the third score has no value at some level, under any loss."""
+    where = {"metric": other_metric(scope.experiment.name), "threshold": "0.5", "class": ""}
+    rows = metrics.select(results.estimates, **scope.rows(), **where)
+    return not rows.groupby("level")["value"].any().all()
 
 
 def caption(results: Results, scope: Scope, runs: int) -> str:
@@ -148,19 +177,21 @@ def caption(results: Results, scope: Scope, runs: int) -> str:
         metrics.select(results.scored, **scope.where(v))["image"].nunique() for v in scope.levels
     ]
     text = (
-        f"{style.title(scope.experiment.name).capitalize()} on {scope.words}: mean of the score "
-        f"over test images and seeds, at threshold 0.5 and (middle) at the threshold tuned on "
-        f"validation images. {style.INTERVAL}. {runs} of {planned} runs "
-        f"({style.seeds(study)}, "
+        f"{style.heading(scope.experiment.name)} on {scope.words}: mean scores over test images "
+        f"and seeds. {style.INTERVAL}. {runs} of {planned} runs ({style.seeds(study)}, "
         f"{style.counted(min(images), 'test image')} each)."
     )
+    if scope.experiment.axis:
+        text += " Markers are moved a little from their level, the vertical line."
+    if without_value(results, scope):
+        text += f' "{NOTHING.capitalize()}": no test image of the level has the objects to score.'
     dataset = study.datasets[scope.dataset]
     if len(dataset.class_names) > 1:
         text += " The score of an image is the mean over the classes in it"
         text += "." if dataset.multilabel else "; at 0.5 the most probable class is predicted."
     if scope.experiment.knob == THEORY[0] and study.datasets[scope.dataset].controlled:
         text += (
-            " Faint lines (right): the minimiser of each loss in expectation, by theory; Dice's "
+            " Pale lines (right): the theory, the minimiser of each loss in expectation. Dice's "
             f"jumps at a flip rate of {theory.breakdown('dice', true_share(scope)):.3f}."
         )
     if runs < planned:

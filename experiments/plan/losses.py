@@ -5,6 +5,7 @@ from typing import Any
 
 from experiments.errors import ConfigError
 from experiments.plan.values import numbers, to_name
+from losses import LOSSES
 from losses.building import IMPORT_PATH, check_path, check_use, nearest, term
 
 
@@ -45,6 +46,10 @@ def _problems(spec: Any, name: str) -> Iterator[str]:
         yield f": {spec!r} is not allowed; allowed: a mapping of options"
     elif "sum" in spec:
         yield from _sum_problems(spec)
+        if name in LOSSES:
+            yield f".sum: {_taken(name)}"
+    elif name in LOSSES and spec.get("use", name) != name:
+        yield f".use: {spec['use']!r} is not allowed; {_taken(name)}"
     else:
         try:
             check_use(spec.get("use", name))
@@ -55,6 +60,14 @@ def _problems(spec: Any, name: str) -> Iterator[str]:
             check_path(path)
         except ValueError as error:
             yield f": {error}"
+
+
+def _taken(name: str) -> str:
+    """Return the reason why another loss cannot have the name of one of the suite.
+
+    The label, the colour, the theory and the claims of a loss belong to its name.
+    """
+    return f"allowed: {name!r}, or another name for this loss, as {name!r} is a loss of the suite"
 
 
 def _sum_problems(spec: dict) -> Iterator[str]:
