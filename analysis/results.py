@@ -42,7 +42,8 @@ NUMBERS = {
         *("p", "p_corrected", "seeds_needed", "look", "next_low", "next_high", "next_probability"),
     ),
     RECOMMENDATION: (
-        *("score", "rank", "low", "high", "best", "near", "regret", "bound"),
+        *("score", "score_low", "score_high", "rank", "low", "high"),
+        *("best", "near", "regret", "bound"),
         *("datasets", "levels", "n"),
     ),
     layout.MECHANISM: ("x", "value"),
