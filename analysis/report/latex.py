@@ -22,26 +22,28 @@ SIGNS = {sign: f"\\{sign}" for sign in "&%$#_{}"} | {
     "▼": r"$\blacktriangledown$",
 }
 """Sign -> LaTeX in a text."""
-UNKNOWN = re.compile(r"[^ -~¡-·¹-ĥĨ-ķĹ-ľŁ-ňŊ-ťŨ-ž‘’“”]+")
-"""Characters that fonts of pdflatex lack."""
 LONGEST, LETTERS = 1000, 20
 """Characters of a text, at most, and of a word between two places to break it."""
 BREAK = "\u200b"
 """Place to break a word."""
 TABLE = str.maketrans(SIGNS | {BREAK: r"\allowbreak{}"})
+UNKNOWN = re.compile(rf"[^ -~¡-·¹-ĥĨ-ķĹ-ľŁ-ňŊ-ťŨ-ž‘’“”{re.escape(''.join(SIGNS))}{BREAK}]+")
+"""Characters that the fonts of pdflatex lack."""
+MINUS = re.compile(r"(?<![\w.)])-(?=\d)")
 
-WIDTH, GAP, EM = 118, 1.7, 0.52
+WIDTH, GAP, EM = 132, 1.7, 0.5
 """Characters of a line of a table, and of the space between columns; em of a character."""
 NUMBER = r"[≥±+−-]? ?[\d.]+%?(?: (?:to|of) [+−-]?[\d.]+)?[*=]?"
 SMALL = "\\begingroup\\scriptsize\\setlength{\\tabcolsep}{3pt}\n"
 END = "\\endgroup\n"
 
-ATOM = r"(?:(?<![\w.])(?:\d+(?:\.\d+)?|[B-HJ-Zb-np-z]|PY|distance|width)(?![\w.]\w*))"
+ATOM = r"(?:(?<![\w.])(?:\d+(?:\.\d+)?(?:e-?\d+)?|[B-HJ-Zb-np-z]|PY|distance|width)(?![\w.]\w*))"
 OPERATOR = r"(?: ?[=/+] ?| [-−x] | (?=sum\b))"
 IN_FORMULAS = {
     r"\b(sum|exp)\b ?": r"\\\1 ",
     r"\b(distance|width)\b": r"\\mathrm{\1}",
     r" x ": r" \\times ",
+    r"(?<=\d)e(-?)0*(\d+)": r" \\times 10^{\1\2}",
     "−": "-",
 }
 """Pattern of a plain formula -> LaTeX."""
@@ -67,6 +69,8 @@ def text(plain: str) -> str:
 
     >>> print(text("a_b & 95% <x>"), text("1 / (sum P)^2"), text("目标"))
     a\_b \& 95\% $<$x$>$ $1 / (\sum P)^2$ (U+76EE U+6807)
+    >>> print(text("p = 2e-05, at least -0.01"))
+    $p = 2 \times 10^{-5}$, at least $-$0.01
     """
     plain = " ".join(unicodedata.normalize("NFC", plain).split())
     plain = plain if len(plain) <= LONGEST else f"{plain[:LONGEST]}…"
@@ -87,7 +91,7 @@ def formula(plain: str) -> str:
 
 def _escaped(plain: str) -> str:
     """Return text without formulas as LaTeX; words above LETTERS can be broken."""
-    plain = re.sub(rf"(\S{{{LETTERS}}})(?=\S)", rf"\1{BREAK}", plain)
+    plain = re.sub(rf"(\S{{{LETTERS}}})(?=\S)", rf"\1{BREAK}", MINUS.sub("−", plain))
     plain = UNKNOWN.sub(lambda found: f"({' '.join(f'U+{ord(c):04X}' for c in found[0])})", plain)
     return plain.translate(TABLE)
 

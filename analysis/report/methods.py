@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from analysis.figures import style
@@ -132,14 +132,22 @@ def experiments(study: Study) -> Iterator[str]:
         yield f"{text(style.title(experiment.name).capitalize())} ({text(f'{axis}: {values}')})."
 
 
-def _levels(levels: Iterable[Level]) -> str:
-    """Return the levels of an experiment with their knobs, unless the label is the only value."""
-    found = []
-    for level in levels:
-        fields = {**level.stress, **level.training}
-        knobs = [f"{style.title(k)} {v}" for k, v in fields.items() if str(v) != level.label]
-        found.append(level.label + f" ({', '.join(knobs)})" * bool(knobs))
-    return ", ".join(found)
+def _levels(levels: Sequence[Level]) -> str:
+    """Return the levels of an experiment with their knobs; knobs of all levels come once, last."""
+    fields = [{**level.stress, **level.training} for level in levels]
+    common = {k: v for k, v in fields[0].items() if all(f.get(k) == v for f in fields)}
+    common = common if len(levels) > 1 else {}
+    shown = ", ".join(
+        level.label + _knobs({k: v for k, v in own.items() if k not in common}, level.label)
+        for level, own in zip(levels, fields, strict=True)
+    )
+    return f"{shown}; all with {_knobs(common)[2:-1]}" if common else shown
+
+
+def _knobs(fields: Mapping[str, Any], label: str = "") -> str:
+    """Return knobs in brackets, without one that the label has; nothing without any."""
+    words = [f"{style.title(k)} {v}" for k, v in fields.items() if str(v) != label]
+    return f" ({', '.join(words)})" if words else ""
 
 
 def training(study: Study) -> Iterator[str]:

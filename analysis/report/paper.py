@@ -57,10 +57,8 @@ PRINTED = {
     ),
 }
 """Table -> its printed columns; a table that is not listed has all of them."""
-WIDE, TALLEST = 3.6, 8.0
-"""Inches: a wider figure is as wide as the text; the greatest height of a figure."""
-TEXT_WIDTH = 6.5
-"""Inches: of a page."""
+TALLEST = 1.25
+"""Height over width of a figure that would be too high for a page at the width of its text."""
 BARRIER = 12
 """Figures between two places where LaTeX prints all that it keeps."""
 
@@ -168,7 +166,8 @@ def sentences(results: Results) -> str:
     """Return the advice and the verdicts in sentences, as LaTeX."""
     study, lines = results.study, []
     for case in recommendation.headline(study, results.recommendation):
-        lines.append(latex.text(f"{recommendation.heading(case)}{case['sentence']}"))
+        heading = recommendation.heading(case)
+        lines.append(latex.text(f"{heading[0].upper()}{heading[1:]}{case['sentence']}"))
     parts = ["\\paragraph{Recommendation.}\n" + "\n\n".join(lines)] if lines else []
     for page in pages(study, results.verdicts, []):
         about = [_verdict(line) for line in page["lines"]]
@@ -178,8 +177,9 @@ def sentences(results: Results) -> str:
 
 def _verdict(line: dict) -> str:
     """Return a verdict with its sentence and its reason."""
-    words = f"{line['level']}, {line['where']}: {line['verdict']}. {line['sentence']} "
-    return latex.text(f"{words[0].upper()}{words[1:]}{line['reason']}")
+    level, where = line["level"], line["where"].removeprefix(line["level"]).removeprefix(", ")
+    words = f"{level.capitalize()}{', ' * bool(where)}{where}: {line['verdict']}."
+    return latex.text(f"{words} {line['sentence']} {line['reason']}")
 
 
 def _figures(results: Results, folder: Path) -> Iterator[str]:
@@ -189,7 +189,7 @@ def _figures(results: Results, folder: Path) -> Iterator[str]:
         shutil.copy(source / f"{stem}.pdf", folder / "figures")
         yield (
             "\\begin{figure}[htbp]\n\\centering\n"
-            f"\\includegraphics{_size(source / f'{stem}.pdf')}{{figures/{stem}.pdf}}\n"
+            f"\\includegraphics[{_size(source / f'{stem}.pdf')}]{{figures/{stem}.pdf}}\n"
             f"\\caption{{{latex.text(entry['caption'])}}}\n\\label{{fig:{stem}}}\n\\end{{figure}}\n"
         )
         if number % BARRIER == 0:
@@ -197,12 +197,12 @@ def _figures(results: Results, folder: Path) -> Iterator[str]:
 
 
 def _size(path: Path) -> str:
-    """Return the option of a figure's size; none for a figure of one column."""
+    """Return the size of a figure as an option of includegraphics."""
     box = re.search(rb"/MediaBox \[ 0 0 ([\d.]+) ([\d.]+) \]", path.read_bytes())
-    width, height = (float(value) / 72 for value in box.groups()) if box else (TEXT_WIDTH, 0)
-    if height * min(1, TEXT_WIDTH / width) > TALLEST:
-        return r"[height=0.85\textheight]"
-    return r"[width=\linewidth]" if width > WIDE else ""
+    width, height = (float(value) / 72 for value in box.groups())
+    if height > TALLEST * style.WIDTH:
+        return r"height=0.85\textheight"
+    return rf"width={min(1, width / style.WIDTH):.2g}\linewidth"
 
 
 def slug(title: str) -> str:
