@@ -33,8 +33,10 @@ MINUS = re.compile(r"(?<![\w.)])-(?=\d)")
 
 WIDTH, GAP, EM = 132, 1.7, 0.5
 """Characters of a line of a table, and of the space between columns; em of a character."""
+NARROW = 0.85
+"""Share of WIDTH up to which a table can have larger letters."""
 NUMBER = r"[≥±+−-]? ?[\d.]+%?(?: (?:to|of) [+−-]?[\d.]+)?[*=]?"
-SMALL = "\\begingroup\\scriptsize\\setlength{\\tabcolsep}{3pt}\n"
+SMALL = "\\begingroup\\{size}\\setlength{{\\tabcolsep}}{{3pt}}\n"
 END = "\\endgroup\n"
 
 ATOM = r"(?:(?<![\w.])(?:\d+(?:\.\d+)?(?:e-?\d+)?|[B-HJ-Zb-np-z]|PY|distance|width)(?![\w.]\w*))"
@@ -129,7 +131,8 @@ def printed(
             position="htbp" if floating else None,
             position_float="centering" if floating else None,
         )
-        yield f"{SMALL}{latex}{END}"
+        narrow = floating and needed(shown) < NARROW * WIDTH
+        yield f"{SMALL.format(size='footnotesize' if narrow else 'scriptsize')}{latex}{END}"
 
 
 def is_number(column: pd.Series) -> bool:

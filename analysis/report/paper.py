@@ -81,15 +81,19 @@ def _write(results: Results, folder: Path) -> None:
     (folder / "refs.bib").write_text(bibliography(texts["methods"]))
     known = {"main": main, "further": further, "study": results.study.name}
     known |= {"title": latex.text(style.title(results.study.name)), "origin": provenance(results)}
-    templates = jinja2.Environment(
+    for name in ("main.tex", "README.txt"):
+        (folder / name).write_text(templates().get_template(f"{name}.j2").render(known) + "\n")
+
+
+def templates() -> jinja2.Environment:
+    """Return the templates of the folder, with signs that LaTeX does not use."""
+    return jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         block_start_string="<%",
         block_end_string="%>",
         variable_start_string="<<",
         variable_end_string=">>",
     )
-    for name in ("main.tex", "README.txt"):
-        (folder / name).write_text(templates.get_template(f"{name}.j2").render(known) + "\n")
 
 
 # Tables
