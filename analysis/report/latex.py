@@ -23,9 +23,10 @@ SIGNS = {sign: f"\\{sign}" for sign in "&%$#_{}"} | {
 }
 """Sign -> LaTeX in a text."""
 LONGEST, LETTERS = 1000, 20
-"""Characters of a text, at most, and of a word between two places to break it."""
-BREAK = "\u200b"
-"""Place to break a word."""
+"""Characters of a text, at most, and of a word that is not broken."""
+BREAK, BITE = "\u200b", 4
+"""Place to break a word, and letters from one to the next after the first LETTERS."""
+LONG = re.compile(rf"(?<=\S{{{LETTERS}}})\S+")
 TABLE = str.maketrans(SIGNS | {BREAK: r"\allowbreak{}"})
 UNKNOWN = re.compile(rf"[^ -~¡-·¹-ĥĨ-ķĹ-ľŁ-ňŊ-ťŨ-ž‘’“”{re.escape(''.join(SIGNS))}{BREAK}]+")
 """Characters that the fonts of pdflatex lack."""
@@ -93,7 +94,8 @@ def formula(plain: str) -> str:
 
 def _escaped(plain: str) -> str:
     """Return text without formulas as LaTeX; words above LETTERS can be broken."""
-    plain = re.sub(rf"(\S{{{LETTERS}}})(?=\S)", rf"\1{BREAK}", MINUS.sub("−", plain))
+    plain = LONG.sub(lambda word: re.sub(rf"(\S{{{BITE}}})", rf"{BREAK}\1", word[0]), plain)
+    plain = MINUS.sub("−", plain)
     plain = UNKNOWN.sub(lambda found: f"({' '.join(f'U+{ord(c):04X}' for c in found[0])})", plain)
     return plain.translate(TABLE)
 

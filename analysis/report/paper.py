@@ -112,7 +112,8 @@ def _main_tables(results: Results, folder: Path) -> list[str]:
         stem = "_".join([MAIN, *re.findall(r"\w+", scope)])
         parts = latex.printed(by_situation.wide(rows), stem, caption, "table", marked)
         found.append(_save(folder, stem, rows, parts))
-    frame = tables.verdicts(study, headline(results.verdicts))
+    known = headline(results.verdicts).dropna(subset="estimate")
+    frame = tables.verdicts(study, known)
     caption = (
         "Verdicts on the claims, each for the loss that it is about, at threshold 0.5 and the "
         r"fixed learning rate, with 95\% intervals and corrected $p$ values."
@@ -174,8 +175,9 @@ def sentences(results: Results) -> str:
         lines.append(latex.text(f"{heading[0].upper()}{heading[1:]}{case['sentence']}"))
     parts = ["\\paragraph{Recommendation.}\n" + "\n\n".join(lines)] if lines else []
     for page in pages(study, results.verdicts, []):
-        about = [_verdict(line) for line in page["lines"]]
-        parts.append(rf"\paragraph{{{latex.text(page['title'])}.}}" + "\n" + "\n\n".join(about))
+        about = [_verdict(line) for line in page["lines"] if line["sentence"]]
+        heading = rf"\paragraph{{{latex.text(page['title'])}.}}"
+        parts += ["\n".join([heading, "\n\n".join(about)])] if about else []
     return "\n\n".join(parts)
 
 
