@@ -249,6 +249,13 @@ def test_the_methods_tell_the_looks(results, config):
     assert "looked at with 3 and 6 seeds" in text
 
 
+def test_the_methods_tell_the_smallest_differences_of_trained_models(results):
+    noise = results.verdicts[results.verdicts["claim"] == "noise"].iloc[:1]
+    rows = [noise.assign(level="mechanism", smallest=0.25, unit="share"), noise]
+    text = " ".join(methods.inference(results.study, pd.concat(rows)))
+    assert "Smallest differences: noise 0.05 DSC." in text
+
+
 @needs_latex
 def test_the_paper_compiles_without_a_warning_that_a_reader_sees(folder):
     assert problems(folder) == []

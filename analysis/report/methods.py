@@ -97,7 +97,8 @@ def data(study: Study) -> Iterator[str]:
             )
         else:
             yield f"{text(dataset.name)}: {_source(dataset)}; {number} windows."
-    yield rf"Images have ${study.image_size} \times {study.image_size}$ pixels."
+    sides = joined(rf"${side} \times {side}$" for side in dict.fromkeys(study.sides))
+    yield f"Images have {sides} pixels."
     if not all(dataset.controlled for dataset in study.datasets.values()):
         yield (
             "The datasets' own splits are kept where there are any; images of one group (patient, "
@@ -160,12 +161,12 @@ def training(study: Study) -> Iterator[str]:
         f"{joined(f'{number:,}' for number in parameters(study))} parameters for grey images. "
         f"Its encoder starts from {text(chosen.encoder_weights or 'random weights')}."
     )
-    optimizer = chosen.optimizer
+    optimizer, schedule = chosen.optimizer, text(chosen.schedule.name)
     own = _aside(f"{k} {v}" for k, v in optimizer.options.items())
     yield (
         f"{text(optimizer.name)}{cite(METHODS, optimizer.name)}{own} trains each model for "
         f"{chosen.steps} steps of {style.counted(chosen.batch_size, 'image')} at a learning rate "
-        f"of {chosen.learning_rate:g} ({chosen.schedule.name}), in {chosen.precision}."
+        f"of {chosen.learning_rate:g} ({schedule} schedule), in {chosen.precision}."
     )
     if len(study.rates) > 1:
         rates = joined(f"{rate:g}" for rate in study.rates)
@@ -211,22 +212,21 @@ def inference(study: Study, table: pd.DataFrame) -> Iterator[str]:
         )
     else:
         yield f"Each run is repeated with {style.seeds(study)}."
-    level = f"{statistics.LEVEL:.0%}".replace("%", r"\%")
+    level, holm = f"{statistics.LEVEL:.0%}".replace("%", r"\%"), cite(METHODS, "holm")
     yield (
-        "Seeds are paired: all losses of a seed share images, first weights and batches. An effect "
-        "is the mean difference over test images and seeds. Its error has a part from the seeds "
-        "and, where all seeds share the test images, a part from the sources of the images; "
+        "Seeds are paired: all losses of a seed share images, initial weights and batches. An "
+        "effect is the mean difference over test images and seeds. Its error has a part from the "
+        "seeds and, where all seeds share the test images, a part from the sources of the images; "
         r"intervals are Student's $t$, of 95\%. A claim is supported if the effect is at least "
         "the smallest difference that matters, contradicted if it is below, by one-sided tests at "
-        f"{level}, and undecided otherwise. Holm's method{cite(METHODS, 'holm')} corrects the $p$ "
-        "values of each family of verdicts."
+        f"{level} (two-sided where the reason of a verdict says so), and undecided otherwise. A "
+        f"verdict needs {statistics.LEAST} seeds, or both of a study that has two. Holm's "
+        f"method{holm} corrects the $p$ values of each family of verdicts."
     )
-    smallest = table.drop_duplicates("claim")[["claim", "rule", "smallest", "unit"]]
-    trained = smallest[smallest["claim"].isin(table.loc[table["level"] != "mechanism", "claim"])]
     words = [
         f"{style.title(row.claim)} {'±' if row.rule == equivalence.WITHIN else ''}"
         f"{row.smallest:g} {row.unit}"
-        for row in trained.itertuples()
+        for row in table[table["level"] != "mechanism"].drop_duplicates("claim").itertuples()
     ]
     if words:
         yield f"Smallest differences: {text('; '.join(words))}."

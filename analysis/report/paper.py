@@ -23,7 +23,7 @@ from analysis.report.methods import methods
 from analysis.report.pages import pages
 from analysis.report.provenance import provenance
 from analysis.scores import draws
-from analysis.verdicts import headline
+from analysis.verdicts import POOLED, headline
 from experiments.files import whole_folder
 from experiments.layout import FIGURES, PAPER
 
@@ -168,14 +168,23 @@ def marked(cell: str) -> str:
 
 
 def sentences(results: Results) -> str:
-    """Return the advice and the verdicts in sentences, as LaTeX."""
-    study, lines = results.study, []
+    """Return the advice and the verdicts in sentences, as LaTeX.
+
+    Of several real datasets only the verdict on their mean has one.
+    """
+    study, advice = results.study, []
     for case in recommendation.headline(study, results.recommendation):
         heading = recommendation.heading(case)
-        lines.append(latex.text(f"{heading[0].upper()}{heading[1:]}{case['sentence']}"))
-    parts = ["\\paragraph{Recommendation.}\n" + "\n\n".join(lines)] if lines else []
+        advice.append(latex.text(f"{heading[0].upper()}{heading[1:]}{case['sentence']}"))
+    parts = ["\\paragraph{Recommendation.}\n" + "\n\n".join(advice)] if advice else []
     for page in pages(study, results.verdicts, []):
-        about = [_verdict(line) for line in page["lines"] if line["sentence"]]
+        lines = [line for line in page["lines"] if line["sentence"]]
+        pooled = any(line["dataset"] == POOLED for line in lines)
+        about = [
+            _verdict(line)
+            for line in lines
+            if line["level"] != "field" or not pooled or line["dataset"] == POOLED
+        ]
         heading = rf"\paragraph{{{latex.text(page['title'])}.}}"
         parts += ["\n".join([heading, "\n\n".join(about)])] if about else []
     return "\n\n".join(parts)
