@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,9 +118,10 @@ def _main_tables(results: Results, folder: Path) -> list[str]:
         "Verdicts on the claims, each for the loss that it is about, at threshold 0.5 and the "
         r"fixed learning rate, with 95\% intervals and corrected $p$ values."
     )
-    every = tables.verdicts(study, results.verdicts)
-    parts = latex.printed(shown(VERDICTS, frame), VERDICTS, caption)
-    return [*found, _save(folder, VERDICTS, tables.printed(every), parts)]
+    parts = list(latex.printed(shown(VERDICTS, frame), VERDICTS, caption)) if len(frame) else []
+    every = tables.printed(tables.verdicts(study, results.verdicts))
+    _save(folder, VERDICTS, every, parts)
+    return [*found, *[VERDICTS] * bool(parts)]
 
 
 def _further_tables(results: Results, folder: Path) -> list[str]:
@@ -134,10 +135,11 @@ def _further_tables(results: Results, folder: Path) -> list[str]:
     return found
 
 
-def _save(folder: Path, stem: str, frame: pd.DataFrame, parts: Iterator[str]) -> str:
-    """Write a table as CSV and LaTeX; return its stem."""
+def _save(folder: Path, stem: str, frame: pd.DataFrame, parts: Iterable[str]) -> str:
+    """Write a table as CSV, and as LaTeX if it has parts; return its stem."""
     frame.to_csv(folder / "tables" / f"{stem}.csv", index=False)
-    (folder / "tables" / f"{stem}.tex").write_text("\n".join(parts))
+    if text := "\n".join(parts):
+        (folder / "tables" / f"{stem}.tex").write_text(text)
     return stem
 
 
