@@ -247,6 +247,9 @@ def computation(records: list[dict[str, Any]]) -> Iterator[str]:
         f"run, on {text(devices)} ({text(counts(map(processor, records)))})."
     )
     packages = sorted({package for record in records for package in record["versions"]})
-    versions = [f"{p} {counts(record['versions'].get(p) for record in records)}" for p in packages]
+    versions = [
+        f"{package} {counts(r['versions'][package] for r in records if package in r['versions'])}"
+        for package in packages
+    ]
     yield f"Versions: {text(', '.join(versions))}."
     yield f"Code of dicebench: commit {text(counts(map(commit, records)))}."
