@@ -31,9 +31,8 @@ class Stamps(stamps.Stamps):
         """Return a fingerprint of a step's code and of the versions of all packages."""
         if step not in STEPS:
             return stamps.Stamps(self.study).code(step)
-        files = sorted(Path(__file__).parent.rglob("*"))
-        data = [file_sha256(path) for path in files if path.suffix in (".j2", ".bib")]
-        return fingerprint([super().code(step), data])
+        templates = [file_sha256(path) for path in sorted(Path(__file__).parent.rglob("*.j2"))]
+        return fingerprint([super().code(step), templates])
 
     def _analysis(
         self, step: str, made: Sequence[str], after: Iterable[Stamp], name: str = ""
