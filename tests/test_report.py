@@ -1,15 +1,14 @@
-"""The report and the paper: sentences, tables, and LaTeX."""
+"""The report: sentences and tables."""
 
 import json
 
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 
 from analysis import claims
 from analysis.figures import draw
-from analysis.report import pages, paper, provenance, report, tables
+from analysis.report import pages, provenance, report, tables
 from analysis.verdicts import POOLED
 from experiments import layout
 from tests.conftest import TINY
@@ -36,26 +35,6 @@ def grid(tmp_path_factory):
 @pytest.fixture
 def plain(tiny, tmp_path):
     return write_results(tmp_path, tiny)
-
-
-def test_latex_is_escaped():
-    assert paper.latex("a_b & 95% <x>") == r"a\_b \& 95\% $<$x$>$"
-    assert paper.latex("−0.1 – ±2 ≥ |x|") == r"$-$0.1 -- $\pm$2 $\geq$ $|$x$|$"
-    text = paper.booktabs(pd.DataFrame({"p_1": ["50%"], "a|b": ["−1"]}))
-    assert "\\toprule" in text
-    assert r"p\_1 & a$|$b" in text
-    assert r"50\% & $-$1" in text
-
-
-def test_a_paper_has_a_caption_and_a_file_for_each_figure_and_table(grid):
-    paper.run(grid)
-    folder = grid.study.file(layout.PAPER)
-    assert (folder / "captions.tex").read_text().count("\\caption{") == 3
-    assert len(list((folder / "figures").glob("*.pdf"))) == 3
-    verdicts = pd.read_csv(folder / "tables" / "verdicts.csv")
-    assert set(verdicts["setting"]) == {"steps 6", "steps 12"}
-    assert "\\toprule" in (folder / "tables" / "verdicts.tex").read_text()
-    assert "steps: 6, 12, 3" in (folder / "README.txt").read_text()
 
 
 def test_the_report_shows_axes_and_settings(grid):

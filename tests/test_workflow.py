@@ -8,6 +8,7 @@ import yaml
 
 from analysis import claims
 from analysis.verdicts import KEY
+from tests import latex
 from tests.conftest import TINY
 from tests.crates import problems
 from tests.workflow import ROOT, copy_tree, records, same_but_time, snakemake, step
@@ -64,7 +65,9 @@ def test_a_paper_is_a_folder_of_figures_tables_and_captions(studied):
     assert (paper / "figures" / "verdicts.pdf").read_bytes().startswith(b"%PDF")
     assert "\\toprule" in (paper / "tables" / "verdicts.tex").read_text()
     assert len(pd.read_csv(paper / "tables" / "verdicts.csv")) > 0
-    assert (paper / "captions.tex").read_text().count("\\caption{") > 10
+    assert (paper / "figures.tex").read_text().count("\\caption{") > 10
+    if shutil.which("latexmk"):
+        assert latex.problems(paper) == []
 
 
 def test_a_validator_accepts_the_archive_of_a_study(studied, monkeypatch):
