@@ -104,7 +104,8 @@ def errors_in_one_line(work: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, Busy) as error:
-        log.error("dicebench: %s", error)
+        for problem in getattr(error, "problems", [error]):
+            log.error("dicebench: %s", problem)
         raise SystemExit(1) from None
     except Exception as error:
         if is_disk_error(error):
