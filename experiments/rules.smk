@@ -77,6 +77,7 @@ for name, stamp in stamps.prepare.items():
             f"{folder}/logs/prepare/{name}.log",
         params:
             dataset=name,
+        priority: 1  # before all training: an unreachable level is found early
         shell:
             "python -m experiments prepare {folder:q} {params.dataset:q}"
 

@@ -88,9 +88,9 @@ class Terminal(logging.Filter):
         for job in jobs:
             for part in getattr(job, "jobs", [job]):
                 steps[part.rule.name] = Path(*part.log[:1]).absolute()
-        if not here:
-            for path in steps.values():
-                print(*_errors(path), sep="\n", file=sys.stderr)
+        for path in () if here else steps.values():
+            for line in _errors(path):
+                print(line, file=sys.stderr)
         words = (f"{name} (log: {path})" for name, path in steps.items())
         text = few(words) or "a step"
         print(f"dicebench: failed: {text}", file=sys.stderr)
