@@ -41,7 +41,7 @@ if workflow.is_main_process and "verify" not in sys.argv:  # `verify` names the 
 
 onstart:
     if workflow.is_main_process:
-        driver.start()
+        driver.start(workflow.local_exec)
 
 
 onsuccess:
@@ -51,7 +51,7 @@ onsuccess:
 
 onerror:
     if workflow.is_main_process:
-        driver.terminal.fail(workflow.scheduler.failed, workflow.local_exec)
+        driver.terminal.fail(workflow.scheduler.failed)
 
 
 include: "experiments/rules.smk"

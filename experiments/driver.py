@@ -59,16 +59,17 @@ class Driver:
                 held.enter_context(locks.lock(self.path))
             self.stamps.sweep()
 
-    def start(self) -> None:
+    def start(self, here: bool = True) -> None:
         """Take the study's lock, write its configuration and the call, stop its jobs on a signal.
 
+        here: whether the jobs run on this machine.
         While another process runs the study, wait. Then start this call again: its plan is out of
         date.
         """
         for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets it
                 signal.signal(number, self._stop)
-        self.terminal.started = True
+        self.terminal.started, self.terminal.here = True, here
         atexit.register(self._held.close)
         with _in_one_line(self.path):
             try:

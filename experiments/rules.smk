@@ -75,9 +75,9 @@ for name, stamp in stamps.prepare.items():
             str(stamp.path),
         log:
             f"{folder}/logs/prepare/{name}.log",
+        priority: 1  # before all training: an unreachable level is found early
         params:
             dataset=name,
-        priority: 1  # before all training: an unreachable level is found early
         shell:
             "python -m experiments prepare {folder:q} {params.dataset:q}"
 

@@ -33,13 +33,14 @@ REPORT = {"all": "report", "drop": "report"}
 class Terminal(logging.Filter):
     """A filter of Snakemake's lines, and the last lines of a call.
 
-    stamps: those of all steps. started: whether jobs may run. stopped: whether a signal ended the
-    call, so that nothing more is shown.
+    stamps: those of all steps. started: whether jobs may run. here: whether they run on this
+    machine, so that they show their own lines. stopped: whether a signal ended the call, so that
+    nothing more is shown.
     """
 
     def __init__(self, stamps: Stamps) -> None:
         super().__init__()
-        self.stamps, self.started, self.stopped = stamps, False, False
+        self.stamps, self.started, self.here, self.stopped = stamps, False, True, False
 
     def attach(self, logger: logging.Logger) -> None:
         """Filter the lines of Snakemake's logger that go to the terminal; not for a dry run."""
@@ -54,8 +55,10 @@ class Terminal(logging.Filter):
         if text.startswith(NOTHING) and not self.started:
             record.msg = "\n".join([text, *self.result(["all"])])
             return True
-        if self.stopped or record.levelno < logging.WARNING:
-            return not (self.started or getattr(record, "event", None))
+        if self.stopped:
+            return False
+        if record.levelno < logging.WARNING:
+            return not self.here if self.started else not getattr(record, "event", None)
         failed = FAILED_STEP.search(text) or any(words in text for words in FAILED_CALL)
         return not (self.started and failed)
 
@@ -63,8 +66,8 @@ class Terminal(logging.Filter):
         """Print the runs that failed, and the result of a call as the last line."""
         if failed := [run for stamp in self.stamps.train.values() for run in stamp.again()]:
             print(
-                f"dicebench: {len(failed)} runs failed: {few(failed)}; the same command tries them "
-                "again",
+                f"dicebench: {len(failed)} run{'s' * (len(failed) > 1)} failed: {few(failed)}; the "
+                "same command tries again",
                 file=sys.stderr,
             )
         print(*self.result(targets) or ["dicebench: done"], sep="\n", file=sys.stderr)
@@ -76,11 +79,10 @@ class Terminal(logging.Filter):
         made = [(step, s.made[0]) for step, s in stamps if s.made and s.path.exists()]
         return [f"dicebench: {step}: {path.absolute()}" for step, path in made[-1:]]
 
-    def fail(self, jobs: Iterable[Any], here: bool) -> None:
+    def fail(self, jobs: Iterable[Any]) -> None:
         """Print the steps that failed and their logs as the last line.
 
-        jobs: those of Snakemake. here: they ran on this machine, so they have reported their errors
-        here; else the errors are read from the logs.
+        jobs: those of Snakemake. The errors of jobs on other machines are read from their logs.
         """
         if self.stopped:
             return
@@ -88,7 +90,7 @@ class Terminal(logging.Filter):
         for job in jobs:
             for part in getattr(job, "jobs", [job]):
                 steps[part.rule.name] = Path(*part.log[:1]).absolute()
-        for path in () if here else steps.values():
+        for path in () if self.here else steps.values():
             for line in _errors(path):
                 print(line, file=sys.stderr)
         words = (f"{name} (log: {path})" for name, path in steps.items())

@@ -58,6 +58,9 @@ def test_of_snakemakes_lines_about_jobs_only_warnings_and_strange_errors_are_sho
     assert shown.getvalue().splitlines() == [
         *("Building DAG of jobs...", "a warning", "another error", f"{ERROR}137.")
     ]
+    terminal.here = False
+    logger.info("Job 3 has been submitted")
+    assert "submitted" in shown.getvalue()
     terminal.stopped = True
     logger.error(f"{ERROR}137.")
     assert shown.getvalue().count("137") == 1
@@ -96,10 +99,11 @@ def job(name, *lines):
 def test_a_call_that_fails_ends_in_the_steps_and_their_logs(terminal, capsys):
     check = job("check", "a line", "dicebench: one", "dicebench: two")
     group = SimpleNamespace(jobs=[check, job("collect")])
-    terminal.fail([group], here=True)
+    terminal.fail([group])
     (last,) = capsys.readouterr().err.splitlines()
     assert last.startswith(f"dicebench: failed: check (log: {os.path.abspath('check.log')}), coll")
-    terminal.fail([group], here=False)
+    terminal.here = False
+    terminal.fail([group])
     assert capsys.readouterr().err.splitlines()[:-1] == ["dicebench: one", "dicebench: two"]
 
 
