@@ -1,9 +1,15 @@
-# Each goal sets up .venv by itself; any of them can be the first.
+# Each goal sets up .venv by itself; any of them can be the first. Variables:
+#   make figures CORES=4           number of CPU cores that a study uses; all by default
+#   make figures PYTHON=python3.12 the Python that .venv is made with
+#   make figures TORCH=cpu         torch for CPUs, without the CUDA packages; for a new .venv, which
+#                                  keeps the choice
+#   make reproduce STUDY=FOLDER    the folder of a finished study; results/quick by default
 PYTHON ?= python3
 CORES ?= all
 VENV = .venv
 RUN = . $(VENV)/bin/activate &&
 UV = $(VENV)/bin/uv
+TORCH ?= $(if $(wildcard $(VENV)/cpu.txt),cpu)
 
 .PHONY: figures paper reproduce slurm test bench docs lint format lock
 
@@ -16,12 +22,13 @@ paper: $(VENV)/figures.ok
 
 # The study again under the name STUDY-again, and the comparison of both.
 STUDY ?= results/quick
-AGAIN = $(notdir $(patsubst %/,%,$(STUDY)))-again
+NAME = $(notdir $(STUDY:/=))
+AGAIN = $(patsubst %/,%,$(dir $(STUDY:/=)))/$(NAME)-again
 reproduce: $(VENV)/figures.ok
-	@test ! -e 'results/$(AGAIN)/runs.csv' || (echo "remove results/$(AGAIN) first: it is finished"; exit 1)
+	@test ! -e '$(AGAIN)/runs.csv' || (echo "remove $(AGAIN) first: it is finished"; exit 1)
 	$(RUN) python -m experiments compare '$(STUDY)'
-	$(RUN) snakemake collect --cores $(CORES) --configfile '$(STUDY)/config.json' --config 'study=$(AGAIN)'
-	$(RUN) python -m experiments compare '$(STUDY)' 'results/$(AGAIN)'
+	$(RUN) snakemake collect --cores $(CORES) --configfile '$(STUDY:/=)/config.json' --config 'study=$(NAME)-again' 'results=$(dir $(AGAIN))'
+	$(RUN) python -m experiments compare '$(STUDY)' '$(AGAIN)'
 
 # For studies on a Slurm cluster: snakemake --profile profiles/slurm.
 slurm: $(VENV)/slurm.ok
@@ -69,16 +76,33 @@ $(UV): requirements-uv.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.txt
 	touch $(UV)
 
+INSTALL = $(UV) pip install --python $(VENV) --compile-bytecode
+ifeq ($(TORCH),cpu)
+# The same pins, without torch and its CUDA packages. uv finds torch's builds for CPUs; the hashes in
+# requirements.txt are those of other builds, so only the versions of torch and torchvision are fixed.
+CUDA = ^(torch|torchvision|triton|cuda-[a-z]+|nvidia-[a-z0-9-]+)==
+define install
+awk '/^[A-Za-z]/ {cuda = /$(CUDA)/} !cuda' $(1) > $(VENV)/cpu.txt
+$(INSTALL) --no-deps --require-hashes -r $(VENV)/cpu.txt
+$(INSTALL) --no-deps --torch-backend cpu $$(grep -E '^torch(vision)?==' requirements.in)
+$(UV) pip check --python $(VENV)
+endef
+else
+define install
+$(INSTALL) --require-hashes -r $(1)
+endef
+endif
+
 $(VENV)/figures.ok: requirements.txt $(UV)
-	$(UV) pip install --python $(VENV) --compile-bytecode --require-hashes -r requirements.txt
+	$(call install,$<)
 	touch $@
 
 $(VENV)/test.ok: requirements-dev.txt $(UV)
-	$(UV) pip install --python $(VENV) --compile-bytecode --require-hashes -r requirements-dev.txt
+	$(call install,$<)
 	touch $@
 
 $(VENV)/slurm.ok: requirements-slurm.txt $(VENV)/figures.ok
-	$(UV) pip install --python $(VENV) --compile-bytecode --require-hashes -r requirements-slurm.txt
+	$(INSTALL) --require-hashes -r $<
 	touch $@
 
 # After editing a requirements*.in: pins and hashes for every platform.

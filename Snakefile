@@ -1,19 +1,24 @@
 import os
 import sys
 
-from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 from analysis.stamps import Stamps
-from experiments.driver import Driver
+from experiments.driver import Driver, find_packages, refuse
 from experiments.errors import ConfigError
 from experiments.plan.reading import refuse_duplicates
 from experiments.plan.study import Study
 
+
+report: "analysis/report/captions/study.rst"
+
+
 if "datasets" not in config:  # a --configfile without datasets changes the quick study
 
-    configfile: "config.yaml"
+    configfile: "config.yaml" if os.path.exists("config.yaml") else f"{workflow.basedir}/config.yaml"
 
 
+find_packages(workflow.basedir)
 try:
     for path in workflow.configfiles:
         refuse_duplicates(path)
@@ -22,19 +27,31 @@ try:
     if workflow.is_main_process:  # a job on a cluster waits for files, by their names
         stamps.refuse_files(sys.argv[1:])
 except ConfigError as error:
-    raise WorkflowError(f"The configuration is refused.\n{error}") from None
+    refuse(error)
 
 # Of a training job. A job on a cluster takes the cores that it was given, not those of its node.
 given = None if workflow.is_main_process else os.environ.get("SLURM_CPUS_PER_TASK")
 cores = int(given or workflow.resource_settings.cores or 1)
-driver = Driver(study, workflow.resource_settings.cores)
+driver = Driver(study, stamps, workflow.resource_settings.cores)
+if workflow.is_main_process:
+    driver.terminal.attach(logger)
 if workflow.is_main_process and "verify" not in sys.argv:  # `verify` names the void stamps
-    driver.sweep(stamps)
+    driver.sweep()
 
 
 onstart:
     if workflow.is_main_process:
-        driver.start()
+        driver.start(workflow.local_exec)
+
+
+onsuccess:
+    if workflow.is_main_process:
+        driver.terminal.succeed(rule.name for rule in workflow.dag.targetrules)
+
+
+onerror:
+    if workflow.is_main_process:
+        driver.terminal.fail(workflow.scheduler.failed)
 
 
 include: "experiments/rules.smk"

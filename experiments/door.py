@@ -7,6 +7,7 @@ import contextlib
 import importlib
 import inspect
 import logging
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,11 +101,17 @@ def download(words: list[str]) -> None:
 
 @contextlib.contextmanager
 def errors_in_one_line(work: str) -> Iterator[None]:
-    """Exit with status 1 after an error: one line if the user can mend it, else the traceback."""
+    """Exit with status 1 after an error: one line if the user can mend it, else the traceback.
+
+    After Ctrl-C, exit with status 130 without a line: a step's driver prints one.
+    """
     try:
         yield
+    except KeyboardInterrupt:
+        raise SystemExit(128 + signal.SIGINT) from None
     except (ValueError, Busy) as error:
-        log.error("dicebench: %s", error)
+        for problem in getattr(error, "problems", [error]):
+            log.error("dicebench: %s", problem)
         raise SystemExit(1) from None
     except Exception as error:
         if is_disk_error(error):

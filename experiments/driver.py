@@ -19,8 +19,10 @@ from experiments.files import disk_advice, is_disk_error, write_whole
 from experiments.layout import CONFIG, DONE, DRIVER_LOCK, SWEEP_LOCK
 from experiments.origin import calls
 from experiments.runs.forking import DRIVER
+from experiments.terminal import Terminal
 
 if TYPE_CHECKING:
+    from experiments.errors import ConfigError
     from experiments.plan.stamps import Stamps
     from experiments.plan.study import Study
 
@@ -31,17 +33,18 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Driver:
     """The work of Snakemake's process for a study before and during its jobs.
 
-    cores: number of CPU cores that the call may use.
+    stamps: of all steps. cores: number of CPU cores that the call may use.
     """
 
-    def __init__(self, study: Study, cores: int | None = None) -> None:
-        self.study, self.cores = study, cores
+    def __init__(self, study: Study, stamps: Stamps, cores: int | None = None) -> None:
+        self.study, self.stamps, self.cores = study, stamps, cores
+        self.terminal = Terminal(stamps)
         self.path = study.file(DRIVER_LOCK)
         self._held = contextlib.ExitStack()
         # Jobs end when this process is gone, however it ends.
         os.environ[DRIVER] = str(os.getpid())
 
-    def sweep(self, stamps: Stamps) -> None:
+    def sweep(self) -> None:
         """Remove the void stamps, unless another process runs the study."""
         if not self.study.file(DONE).is_dir():
             return
@@ -54,17 +57,19 @@ class Driver:
                 # Another call that only sweeps is waited for: its study's lock is soon free.
                 held.enter_context(locks.lock(self.study.file(SWEEP_LOCK), wait=True))
                 held.enter_context(locks.lock(self.path))
-            stamps.sweep()
+            self.stamps.sweep()
 
-    def start(self) -> None:
+    def start(self, here: bool = True) -> None:
         """Take the study's lock, write its configuration and the call, stop its jobs on a signal.
 
+        here: whether the jobs run on this machine.
         While another process runs the study, wait. Then start this call again: its plan is out of
         date.
         """
         for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets it
-                signal.signal(number, _stop)
+                signal.signal(number, self._stop)
+        self.terminal.started, self.terminal.here = True, here
         atexit.register(self._held.close)
         with _in_one_line(self.path):
             try:
@@ -82,6 +87,37 @@ class Driver:
             sys.stdout.flush(), sys.stderr.flush()
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        """End all jobs; a second signal kills them. Snakemake alone would wait for them."""
+        for other in SIGNALS:
+            signal.signal(other, _kill)
+        for job in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                job.terminate()
+        self.terminal.stopped = True
+        print(STOPPED, file=sys.stderr)
+        raise KeyboardInterrupt
+
+
+def find_packages(project: str) -> None:
+    """Let this process and its jobs find the project's packages, and custom losses.
+
+    project: the folder of the Snakefile. Custom losses are in the working folder, or where
+    PYTHONPATH says. The project comes first, whatever packages the working folder has.
+    """
+    first = [os.path.abspath(project), os.getcwd()]
+    others = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    sys.path[:] = dict.fromkeys([*first, *sys.path])
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([*first, *others]))
+    os.environ["PYTHONSAFEPATH"] = "1"  # else the working folder would come first
+    programs = os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)
+    os.environ["PATH"] = os.pathsep.join(programs)  # `python` is the one that runs this
+
+
+def refuse(error: ConfigError) -> NoReturn:
+    """End the call with a line for each invalid setting."""
+    raise SystemExit("\n".join(f"dicebench: {problem}" for problem in error.problems))
+
 
 @contextlib.contextmanager
 def _in_one_line(path: Path) -> Iterator[None]:
@@ -97,17 +133,6 @@ def _in_one_line(path: Path) -> Iterator[None]:
         if not is_disk_error(error):
             raise
         raise SystemExit(disk_advice(error, path)) from None
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    """End all jobs; a second signal kills them. Snakemake alone would wait for them."""
-    for other in SIGNALS:
-        signal.signal(other, _kill)
-    for job in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            job.terminate()
-    print(STOPPED, file=sys.stderr)
-    raise KeyboardInterrupt
 
 
 def _kill(number: int, frame: FrameType | None) -> NoReturn:

@@ -21,7 +21,10 @@ rule fetch:
 if study.fetched:
 
     # The licences are printed first. A dataset that requires registration stops the study here.
+    # `snakemake fetch` runs no check: its machine may have no GPU.
     rule terms:
+        input:
+            [] if "fetch" in sys.argv else stamps.gate(stamps.terms),
         output:
             str(stamps.terms.path),
         log:
@@ -67,10 +70,12 @@ for name, stamp in stamps.prepare.items():
         input:
             stamp.inputs,
             stamps.decision_of(stamp),
+            stamps.gate(stamp),
         output:
             str(stamp.path),
         log:
             f"{folder}/logs/prepare/{name}.log",
+        priority: 1  # before all training: an unreachable level is found early
         params:
             dataset=name,
         shell:

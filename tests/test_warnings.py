@@ -3,6 +3,7 @@
 import pytest
 
 from experiments import driver
+from experiments.plan.stamps import Stamps
 from experiments.plan.study import Study
 from tests.conftest import write_folder
 
@@ -28,7 +29,8 @@ def test_a_mirror_that_no_dataset_uses_is_a_warning(tiny, in_tmp, monkeypatch):
 
 def test_warnings_are_printed_before_any_job(tiny, in_tmp, capsys, monkeypatch):
     monkeypatch.setattr(driver.signal, "signal", lambda *_: None)
-    one = driver.Driver(Study(tiny | {"seeds": 1, "mirror": "nowhere"}))
+    study = Study(tiny | {"seeds": 1, "mirror": "nowhere"})
+    one = driver.Driver(study, Stamps(study))
     one.start()
     one._held.close()
     lines = capsys.readouterr().err.splitlines()

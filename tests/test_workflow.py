@@ -55,6 +55,8 @@ def test_a_study_ends_in_a_report_with_a_verdict_for_each_claim(studied):
     assert 'src="http' not in html
     assert len(records(folder)) == 24
     assert "[24/24]" in said
+    assert said.splitlines()[-1] == f"dicebench: report: {results / 'report.html'}"
+    assert "Finished jobid" not in said
     assert "[24/24]" in (results / "logs" / "train" / "controlled.log").read_text()
 
 
@@ -120,6 +122,7 @@ def test_a_loss_of_ones_own_trains_alone_and_stands_in_every_figure(studied):
     after = records(folder)
     new = set(after) - set(before)
     assert " 12 to train" in said
+    assert "prepared controlled" not in said
     assert all("/my_loss/" in path for path in new)
     assert len(new) == 12
     assert all(after[path] == before[path] for path in before)

@@ -23,7 +23,7 @@ from experiments.plan.knobs import KNOBS, Knob
 from experiments.plan.looks import Seeds
 from experiments.plan.losses import loss_specs
 from experiments.plan.types import Count, Flag, Label, Name, Text, number, whole
-from experiments.plan.values import numbers, to_flag, to_name, to_number, unique
+from experiments.plan.values import numbers, to_flag, to_folder, to_name, to_number, unique
 
 
 class Settings(BaseModel):
@@ -318,6 +318,9 @@ class Config(Settings):
     """A study's configuration."""
 
     study: Name | None = None
+    results: Annotated[str, BeforeValidator(to_folder)] = Field(
+        "results", description="folder of the studies' folders"
+    )
     datasets: Annotated[dict[Name, DatasetSettings | None], Field(min_length=1)] | None = None
     losses: (
         Annotated[

@@ -80,6 +80,13 @@ class Stamp:
             if path.stem.rpartition("-")[0] == stem:
                 path.unlink(missing_ok=True)
 
+    def again(self) -> list[str]:
+        """Return the runs that failed and are tried again; none if there is no stamp."""
+        try:
+            return json.loads(self.path.read_text())["again"]
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return []
+
     def void(self) -> str | None:
         """Return the reason why the stamp does not count, or None if it does.
 
@@ -179,6 +186,13 @@ class Stamps:
         if isinstance(stamps, dict):
             stamps = [stamp for key, stamp in stamps.items() if name in (None, key)]
         return [stamps] if isinstance(stamps, Stamp) else stamps
+
+    def gate(self, stamp: Stamp) -> list[str]:
+        """Return the stamp of the check if a step is still to be done: the check comes first.
+
+        The step does not depend on it: after another check it is still done.
+        """
+        return [] if stamp.path.exists() else [str(self.check.path)]
 
     def refuse_files(self, words: Iterable[str]) -> None:
         """Raise ConfigError if a word of the command line is a file that a step makes.

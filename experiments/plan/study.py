@@ -34,7 +34,8 @@ from losses import LOSSES
 class Study:
     """A checked configuration and everything that follows from it.
 
-    config: as YAML or JSON gives it. folder: the study's folder, ``results/NAME`` by default.
+    config: as YAML or JSON gives it. folder: the study's folder, ``results/NAME`` by default;
+    the setting `results` names another folder for ``results``.
     Raises ConfigError that lists every invalid setting.
     """
 
@@ -55,7 +56,7 @@ class Study:
         self.runs_per_gpu = checked.runs_per_gpu
         self.timeout, self.checkpoint = checked.timeout, checked.checkpoint
         self.keep = tuple(checked.keep)
-        self.folder = folder or f"results/{self.name}"
+        self.folder = folder or str(Path(checked.results, self.name).expanduser())
         self.rates = sorted(grids.rates(checked.training))
         labels, self.training = points[0]
         self._grid = list(labels)

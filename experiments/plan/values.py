@@ -97,6 +97,13 @@ def to_label(value: Any) -> str:
     return value
 
 
+def to_folder(value: Any) -> Any:
+    """Check a folder that becomes part of Snakemake's paths, in which braces are wildcards."""
+    if any(mark in to_label(value) for mark in "{}\n"):
+        raise ValueError(f"{value!r} is not allowed; allowed: a folder without braces in its name")
+    return value
+
+
 def unique(values: Any) -> Any:
     """Check that a list has no duplicates; any other value passes.
 

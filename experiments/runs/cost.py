@@ -29,6 +29,7 @@ from experiments.errors import ConfigError
 from experiments.plan.knobs import CONTROLLED_FRACTION
 from experiments.runs import devices, evaluate, gpus, models
 from experiments.runs.fit import fit, predict
+from experiments.runs.progress import duration
 from experiments.runs.sizes import Pace, Sizes, used
 from experiments.runs.truth import Truth
 
@@ -66,12 +67,12 @@ class Cost:
     def words(self) -> str:
         """Return the cost in one line: "220 models of 160 steps; about 18 min with ..."."""
         steps = " to ".join(map(str, sorted(set(self.steps))))
-        times = f"{_duration(self.seconds * (1 if self.gpus else self.jobs))} with 1 process"
+        times = f"{duration(self.seconds * (1 if self.gpus else self.jobs))} with 1 process"
         memory = f"{_size(self.memory)} of memory per process"
         if self.gpus:
             times += f"; {self.jobs} at a time on {self.gpus} GPU{'s' * (self.gpus > 1)}"
         elif self.jobs > 1:
-            times += f", {_duration(self.seconds)} with {self.jobs}"
+            times += f", {duration(self.seconds)} with {self.jobs}"
         if self.jobs > 1:
             memory += f", {_size(self.memory * self.jobs)} in total"
         models = f"{self.models} model{'s' * (self.models > 1)} of {steps} steps"
@@ -219,12 +220,6 @@ def _seconds(now: Callable[[], float], call: Callable[..., Any], *args: Any) -> 
     began = now()
     call(*args)
     return now() - began
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _size(size: float) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Collection, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments import locks
@@ -13,6 +11,7 @@ from experiments.errors import ConfigError
 from experiments.layout import RUN_LOCK
 from experiments.plan.losses import custom_modules
 from experiments.runs import gpus, provenance, worker, workers
+from experiments.runs.progress import Progress
 from experiments.runs.validity import State, validity
 from losses import nearest
 
@@ -83,8 +82,9 @@ class Training:
             places = gpus.places(self.study, runs, min(jobs, len(runs)))
             if any(places):  # a run in a process of its own takes the place of a shared one
                 runs.sort(key=lambda run: bool(custom_modules(run.loss_spec)))
-            self._work([run.path for run in runs], places)
-            self._work(self.repeated, places[:1])
+            with self.progress.bar():
+                self._work([run.path for run in runs], places)
+                self._work(self.repeated, places[:1])
         if self.failed:
             log.warning("%d runs failed; the next call tries them again", len(self.failed))
         if self.stopped:
@@ -161,42 +161,3 @@ def _may_be_innocent(run: RunSpec, reason: str) -> bool:
 def _first_line(text: str) -> str:
     """Return the first line of a reason; those of CUDA go on with advice."""
     return text.partition("\n")[0]
-
-
-class Progress:
-    """Number of the study's runs that are done, and the time left at the present pace."""
-
-    def __init__(self, study: Study, pending: Collection[str]) -> None:
-        others = [run for run in study.runs if run.path not in pending]
-        self.total = len(study.runs)
-        self.done = sum(Path(study.record(run)).exists() for run in others)
-        self.began, self.finished = time.monotonic(), 0
-        self.waiting: set[str] = set()
-
-    def finish(self, run: RunSpec, result: dict[str, Any]) -> None:
-        """Count a run and log its result."""
-        self.done, self.finished = self.done + 1, self.finished + 1
-        pace = (time.monotonic() - self.began) / self.finished
-        left = pace * (self.total - self.done)
-        curve = result.get("curve") or [{}]
-        last = curve[-1]
-        scores = (
-            f", loss {last['loss']:.4f}, validation Dice {last['val_dice']:.3f}" if last else ""
-        )
-        log.info(
-            "[%*d/%d] %s: %s%s, %.1f s; about %s left",
-            len(str(self.total)),
-            self.done,
-            self.total,
-            worker.title(run),
-            result["status"],
-            f" ({result['reason']})" if result.get("reason") else scores,
-            sum(result["seconds"].values()),
-            f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s",
-        )
-
-    def wait(self, run: RunSpec, holder: str) -> None:
-        """Log once that another process trains a run."""
-        if run.path not in self.waiting:
-            self.waiting.add(run.path)
-            log.info("%s is trained by %s; waiting", worker.title(run), holder)
