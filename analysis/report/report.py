@@ -52,7 +52,9 @@ def render(results: Results) -> str:
     claims = pages(study, results.verdicts, figures)
     shown = {figure["name"] for page in claims for figure in page["figures"]}
     template = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, trim_blocks=True
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        trim_blocks=True,
     ).get_template("report.html.j2")
     return template.render(
         study=study,
