@@ -1,9 +1,10 @@
 """Step `mechanism`: measure losses without any training.
 
 Each quantity is measured on a constructed prediction, in an image of 64x64 (128x128 for
-`perfect`), or is a prediction of least expected loss (`experiments.runs.minimiser`). Gradients are those of the logits, as in training; a share is a part of the sum of
-their absolute values over all pixels. Each function of MEASURES yields pairs of x and value. A
-custom loss is measured in a process of its own.
+`perfect`), or is a prediction of least expected loss (`experiments.runs.minimiser`). Gradients are
+those of the logits, as in training; a share is a part of the sum of their absolute values over all
+pixels. Each function of MEASURES yields pairs of x and value. A custom loss is measured in a
+process of its own.
 """
 
 from __future__ import annotations
