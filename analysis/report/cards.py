@@ -18,6 +18,7 @@ from analysis.figures.scope import of_experiments
 from analysis.report.tables import interval, signed
 from analysis.scores import metrics, statistics, tuning
 from analysis.verdicts import POOLED
+from experiments.card import ADDED
 from experiments.plan.losses import custom_modules
 from experiments.plan.sources import locate
 from losses import LOSSES
@@ -33,6 +34,19 @@ MARKS = {BETTER: "▲", WORSE: "▼", NEITHER: ""}
 KINDS = ("card", "card_examples")
 
 Row = dict[str, Any]
+
+
+def left_out(study: Study) -> str:
+    """Return a sentence on the experiments that the study of an added loss leaves out."""
+    path = study.file(ADDED)
+    about = json.loads(path.read_text()) if path.exists() else {}
+    if not about.get("left_out"):
+        return ""
+    found = " and ".join(map(style.title, about["left_out"]))
+    return (
+        f"This study adds a loss to the study {about['study']}. It leaves out the experiment "
+        f"{found}, which sets training fields, to be ready in minutes."
+    )
 
 
 def cards(results: Results, figures: Sequence[Row]) -> list[Row]:

@@ -15,7 +15,7 @@ from PIL import Image
 from analysis import recommendation, stresses
 from analysis.figures import style
 from analysis.report import tables
-from analysis.report.cards import cards
+from analysis.report.cards import cards, left_out
 from analysis.report.pages import pages
 from analysis.report.provenance import axes, failures, mixed, provenance
 from analysis.scores import metrics
@@ -65,6 +65,7 @@ def render(results: Results) -> str:
         near=NEAR,
         pages=claims,
         cards=cards(results, figures),
+        left_out=left_out(study),
         figures=figures,
         others=[f for f in figures if f["name"] not in shown and "experiment" in f],
         reference=" and ".join(map(style.name, study.references)),
