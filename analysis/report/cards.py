@@ -105,19 +105,24 @@ def documented(path: str) -> Row:
     """
     module, _, name = path.partition(":")
     body = ast.parse(locate(module).read_text()).body
-    (found,) = (node for node in body if isinstance(node, ast.ClassDef) and node.name == name)
-    formula, _, about = (ast.get_docstring(found) or "").partition("\n\n")
-    values = {
-        target.id: node.value.value
-        for node in found.body
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
-        for target in node.targets
-    }
+    classes = {node.name: node for node in body if isinstance(node, ast.ClassDef)}
+    formula, _, about = (ast.get_docstring(classes[name]) or "").partition("\n\n")
     return {
         "formula": " ".join(formula.split()),
         "about": " ".join(about.split()),
-        "minimiser": values.get("minimiser", ""),
+        "minimiser": _minimiser(classes, name),
     }
+
+
+def _minimiser(classes: dict[str, ast.ClassDef], name: str) -> str:
+    """Return the text that a class sets as its `minimiser`, or has from another class."""
+    for node in classes[name].body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "minimiser":
+            if isinstance(node.value, ast.Attribute):  # minimiser = OtherLoss.minimiser
+                return _minimiser(classes, ast.unparse(node.value.value))
+            return ast.literal_eval(node.value)
+    bases = [ast.unparse(base) for base in classes[name].bases]
+    return next((_minimiser(classes, base) for base in bases if base in classes), "")
 
 
 # Theory
