@@ -267,7 +267,8 @@ def summary(gaps: dict[str, list[Row]]) -> list[str]:
 def verdicts(study: Study, rows: pd.DataFrame, loss: str) -> list[Row]:
     """Return the verdicts on a loss at threshold 0.5, the fixed rate and the first setting.
 
-    Those on trained models come first. Of the public datasets the pooled verdict, or that on the only one.
+    Those on trained models come first. Of the public datasets the pooled verdict, or that on the
+    only one.
     """
     known, real = claims.load(), [d.name for d in study.datasets.values() if not d.controlled]
     result = []
