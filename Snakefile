@@ -4,6 +4,7 @@ import sys
 from snakemake.logging import logger
 
 from analysis.stamps import Stamps
+from experiments import card as cards
 from experiments.driver import Driver, find_packages, refuse
 from experiments.errors import ConfigError
 from experiments.plan.reading import refuse_duplicates
@@ -22,7 +23,13 @@ find_packages(workflow.basedir)
 try:
     for path in workflow.configfiles:
         refuse_duplicates(path)
-    study = Study(config)
+    value = config.pop("loss", None)  # of `snakemake card --config loss=...`
+    base = study = Study(config)
+    added = ""
+    if value is not None:
+        study, added = cards.with_loss(base, value)
+    elif "card" in sys.argv:
+        raise ConfigError(f"loss: the setting is missing: --config loss=...; {cards.ALLOWED}")
     stamps = Stamps(study)
     if workflow.is_main_process:  # a job on a cluster waits for files, by their names
         stamps.refuse_files(sys.argv[1:])
@@ -35,6 +42,8 @@ cores = int(given or workflow.resource_settings.cores or 1)
 driver = Driver(study, stamps, workflow.resource_settings.cores)
 if workflow.is_main_process:
     driver.terminal.attach(logger)
+    if added:
+        cards.adopt(base, study, stamps, added)
 if workflow.is_main_process and "verify" not in sys.argv:  # `verify` names the void stamps
     driver.sweep()
 
@@ -47,6 +56,8 @@ onstart:
 onsuccess:
     if workflow.is_main_process:
         driver.terminal.succeed(rule.name for rule in workflow.dag.targetrules)
+        if added:
+            print(f"dicebench: card: {cards.link(study, added)}", file=sys.stderr)
 
 
 onerror:

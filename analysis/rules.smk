@@ -100,6 +100,19 @@ rule report:
         "python -m analysis report {folder:q}"
 
 
+# The report with the card of the loss that `--config loss=...` adds to the study.
+rule card:
+    input:
+        rules.report.output,
+    log:
+        f"{folder}/logs/card.log",
+    localrule: True
+    params:
+        card=cards.link(study, added),
+    shell:
+        "echo {params.card:q} > {log:q}"
+
+
 rule paper:
     input:
         stamps.paper.inputs,

@@ -26,7 +26,7 @@ FAILED_CALL = ("Exiting because a job execution failed", "At least one job did n
 """Starts of Snakemake's errors about a call in which a step failed."""
 MARK = " dicebench: "
 """Text before an error in the log of a step."""
-REPORT = {"all": "report", "drop": "report"}
+REPORT = {"all": "report", "drop": "report", "card": "report"}
 """Target -> the step whose file is the result, where it is another one."""
 
 

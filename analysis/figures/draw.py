@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.figures import (
     axes,
+    cards,
     classes,
     curves,
     examples,
@@ -50,6 +51,7 @@ MAKERS = (
     threshold,
     classes,
     curves,
+    cards,
 )
 """Modules with a function `figures(results)`; to add a figure, write its module and add it here."""
 

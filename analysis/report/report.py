@@ -16,6 +16,7 @@ from analysis import recommendation, stresses
 from analysis.figures import style
 from analysis.report import tables
 from analysis.report.answer import Answer, answer
+from analysis.report.cards import cards, left_out
 from analysis.report.pages import pages
 from analysis.report.provenance import axes, failures, mixed, provenance
 from analysis.scores import metrics
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("dicebench")
 
 TYPES = {".svg": "image/svg+xml", ".png": "image/png", ".webp": "image/webp"}
-BITMAPS = ("examples", "maps")
+BITMAPS = ("examples", "card_examples", "maps")
 """Kinds of figures that consist of pictures, which would be large as vectors."""
 SHEET_WIDTH = 1600
 """Pixels of a contact sheet in the report."""
@@ -79,6 +80,8 @@ def render(results: Results) -> str:
         advice=recommendation.headline(study, results.recommendation),
         near=NEAR,
         pages=claims,
+        cards=cards(results, figures),
+        left_out=left_out(study),
         figures=figures,
         others=[f for f in figures if f["name"] not in shown and "experiment" in f],
         reference=" and ".join(map(style.name, study.references)),

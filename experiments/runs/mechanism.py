@@ -1,9 +1,10 @@
 """Step `mechanism`: measure losses without any training.
 
 Each quantity is measured on a constructed prediction, in an image of 64x64 (128x128 for
-`perfect`). Gradients are those of the logits, as in training; a share is a part of the sum of
-their absolute values over all pixels. Each function of MEASURES yields pairs of x and value. A
-custom loss is measured in a process of its own.
+`perfect`), or is a prediction of least expected loss (`experiments.runs.minimiser`). Gradients are
+those of the logits, as in training; a share is a part of the sum of their absolute values over all
+pixels. Each function of MEASURES yields pairs of x and value. A custom loss is measured in a
+process of its own.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import losses
 from experiments.files import write_whole
 from experiments.layout import MAPS, MECHANISM
 from experiments.plan.losses import custom_modules
+from experiments.runs import minimiser
 from experiments.runs.workers import Died, call_alone
 
 if TYPE_CHECKING:
@@ -201,6 +203,7 @@ MEASURES = {
     "small_over_large": small_over_large,
     "noisy_share": noisy_share,
     "size_pull": size_pull,
+    **minimiser.MEASURES,
 }
 """Quantity -> function; its docstring defines the quantity and x."""
 
