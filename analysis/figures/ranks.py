@@ -40,7 +40,7 @@ def draw(results: Results) -> Captioned:
     for row in ranks.to_dict("records"):
         cell = cells.index((row["dataset"], row["setting"]))
         axis = axes[cell, experiments.index(row["experiment"])]
-        line = style.points(lines[row["loss"]])
+        line = style.points(lines[row["loss"]]) | {"label": style.name(row["loss"])}
         point = row | {"value": row["rank"]}
         style.intervals(axis, [losses.index(row["loss"])], point, line, horizontal=True)
     for axis, experiment in zip(axes[0], experiments, strict=True):

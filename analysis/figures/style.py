@@ -19,6 +19,7 @@ from matplotlib.colors import to_rgba, to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterSciNotation
 
+from analysis.figures import hover
 from losses import LOSSES
 
 if TYPE_CHECKING:
@@ -208,9 +209,10 @@ def intervals(
     spread = np.clip(np.nan_to_num([values - low, high - values]), 0, None)
     positions = np.atleast_1d(positions)
     if horizontal:
-        axis.errorbar(values, positions, xerr=spread, elinewidth=0.8, **line)
+        drawn = axis.errorbar(values, positions, xerr=spread, elinewidth=0.8, **line)
     else:
-        axis.errorbar(positions, values, yerr=spread, elinewidth=0.8, **line)
+        drawn = axis.errorbar(positions, values, yerr=spread, elinewidth=0.8, **line)
+    hover.describe(drawn, rows, values, low, high)
 
 
 def legend(
@@ -287,10 +289,7 @@ def save(figure: Figure, stem: Path) -> None:
     """Save a figure as SVG, PDF and PNG, without dates, so that equal figures have equal bytes."""
     plain_ticks(figure)
     stem.parent.mkdir(parents=True, exist_ok=True)
-    for suffix, metadata in (
-        (".svg", {"Date": None}),
-        (".pdf", {"CreationDate": None}),
-        (".png", {}),
-    ):
+    hover.save_svg(figure, stem.with_name(f"{stem.name}.svg"), metadata={"Date": None})
+    for suffix, metadata in ((".pdf", {"CreationDate": None}), (".png", {})):
         figure.savefig(stem.with_name(f"{stem.name}{suffix}"), metadata=metadata)
     plt.close(figure)

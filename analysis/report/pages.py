@@ -12,7 +12,7 @@ from analysis import claims
 from analysis.claims import Claim
 from analysis.families import YES
 from analysis.figures import style
-from analysis.report.tables import following, interval, signed
+from analysis.report.tables import following, interval, minus, signed
 from analysis.verdicts import POOLED, headline
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def pages(
             continue
         others = verdicts[(verdicts["claim"] == name) & (verdicts["loss"] == claim.about)]
         lines = [line(study, claim, row, others.to_dict("records")) for row in rows]
+        lines = [row | {"main": is_main(study, row, rows)} for row in lines]
         words, _, measured = claim.words.partition("\n\n")
         own = figures_of(name, claim, left)
         left = [figure for figure in left if figure not in own]
@@ -61,6 +62,15 @@ def pages(
             }
         )
     return result
+
+
+def is_main(study: Study, row: Row, rows: Iterable[Row]) -> bool:
+    """Return whether a verdict is shown at once: at the first setting, and pooled if possible."""
+    if row["level"] == "mechanism":
+        return True
+    pooled = any(other["dataset"] == POOLED for other in rows)
+    first = row["setting"] == study.settings[0].label
+    return first and (row["level"] != "field" or row["dataset"] == POOLED or not pooled)
 
 
 def unique(rows: Iterable[Row], column: str) -> list[Any]:
@@ -194,7 +204,7 @@ def sampled(row: Row) -> str:
 
 def reason(row: Row) -> str:
     """Return the reason for a verdict, with the remarks on it."""
-    smallest = f"the smallest difference that matters, {row['smallest']:+g}"
+    smallest = minus(f"the smallest difference that matters, {row['smallest']:+g}")
     sentences = {
         "supported": f"At least {smallest}",
         "contradicted": f"Below {smallest}: {row['finding']}",

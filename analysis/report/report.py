@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import base64
-import io
+import hashlib
 import json
 import logging
+from functools import partial
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jinja2
-from PIL import Image
+from markupsafe import Markup
 
 from analysis import recommendation, stresses
 from analysis.figures import style
 from analysis.report import tables
+from analysis.report.contents import contents, titles
+from analysis.report.embedded import embedded_figures, embedded_sheets
 from analysis.report.pages import pages
 from analysis.report.provenance import axes, failures, mixed, provenance
+from analysis.report.sheets import filters, sheets
 from analysis.scores import metrics
 from analysis.scores.draws import NEAR
+from analysis.steps import RECOMMENDATION
+from analysis.verdicts import POOLED
+from experiments import layout
 from experiments.files import write_whole
-from experiments.layout import CAPTIONS, CONTACT, FIGURES, REPORT
 from experiments.runs.table import COLUMNS, columns, refuse_invalid
 from experiments.runs.validity import validity
 
@@ -29,18 +36,32 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("dicebench")
 
-TYPES = {".svg": "image/svg+xml", ".png": "image/png", ".webp": "image/webp"}
-BITMAPS = ("examples", "maps")
-"""Kinds of figures that consist of pictures, which would be large as vectors."""
-SHEET_WIDTH = 1600
-"""Pixels of a contact sheet in the report."""
+SIGNS = {"supported": "✓", "contradicted": "✗", "undecided": "?"}
+"""Verdict -> its sign."""
+TEMPLATES = Path(__file__).parent / "templates"
+FILES = {
+    layout.ESTIMATES: "mean scores with intervals: the numbers behind the figures",
+    layout.VERDICTS: "verdicts",
+    RECOMMENDATION: "draws of the mean Dice score by situation",
+    layout.RANKS: "ranks",
+    layout.MECHANISM: "quantities computed without training",
+    layout.STRESSES: "properties of the stressed datasets",
+    layout.RUNS: "pixel and object counts per run, test image, class and threshold",
+    layout.CONTROLS: "the same counts for predictions that no model made",
+    layout.RECORDS: "records of all runs: settings, code, machine, learning curve",
+    layout.CALIBRATION: "error rates of the verdicts",
+    layout.CONFIG: "configuration",
+    layout.FIGURES: "figures as SVG, PDF and PNG",
+    layout.PAPER: "folder for a manuscript",
+}
+"""File of the study's folder -> its content."""
 
 
 def run(results: Results) -> None:
     """Write ``report.html``; InvalidRuns if a run is not valid."""
     workspace = results.study.workspace
     refuse_invalid({run: validity(workspace, run) for run in results.study.runs})
-    path = results.study.file(REPORT)
+    path = results.study.file(layout.REPORT)
     write_whole(path, render(results))
     log.info("report: %s", path)
 
@@ -51,10 +72,8 @@ def render(results: Results) -> str:
     figures = embedded_figures(results)
     claims = pages(study, results.verdicts, figures)
     shown = {figure["name"] for page in claims for figure in page["figures"]}
-    template = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, trim_blocks=True
-    ).get_template("report.html.j2")
-    return template.render(
+    made = sheets(tables.all_tables(results))
+    return template().render(
         study=study,
         seeds=style.seeds(study),
         axes=[(style.title(axis), values) for axis, values in axes(study)],
@@ -64,8 +83,14 @@ def render(results: Results) -> str:
         figures=figures,
         others=[f for f in figures if f["name"] not in shown and "experiment" in f],
         reference=" and ".join(map(style.name, study.references)),
-        colours=style.VERDICT_COLOURS,
-        tables=tables.all_tables(results),
+        signs=SIGNS,
+        sheets=made,
+        filters=filters(made),
+        figure_number=partial(next, count(1)),
+        table_number=partial(next, count(1)),
+        contents=partial(contents, titles=titles(study, made)),
+        pooled=POOLED,
+        files={name: words for name, words in FILES.items() if study.file(name).exists()},
         meanings=stresses.COLUMNS,
         contact=embedded_sheets(results),
         provenance=provenance(results),
@@ -77,34 +102,11 @@ def render(results: Results) -> str:
     )
 
 
-def embedded_figures(results: Results) -> list[dict[str, Any]]:
-    """Return the entries of the figures' captions, each with its name and its data as a URI."""
-    folder = results.study.file(FIGURES)
-    figures = []
-    for name, entry in results.captions.items():
-        suffix = ".png" if entry["kind"] in BITMAPS else ".svg"
-        data = (folder / f"{name}{suffix}").read_bytes()
-        figures.append(entry | {"name": name, "uri": uri(suffix, data)})
-    return figures
-
-
-def embedded_sheets(results: Results) -> list[dict[str, Any]]:
-    """Return the contact sheets like the figures, at a fifth of their bytes."""
-    folder = results.study.file(CONTACT)
-    sheets = []
-    for name, entry in json.loads((folder / CAPTIONS).read_text()).items():
-        with Image.open(folder / f"{name}.png") as sheet:
-            sheet.thumbnail((SHEET_WIDTH, sheet.height))
-            data = io.BytesIO()
-            sheet.convert("RGB").save(data, "WEBP", quality=80)
-        sheets.append(entry | {"name": name, "width": 100, "uri": uri(".webp", data.getvalue())})
-    return sheets
-
-
-def uri(suffix: str, data: bytes) -> str:
-    """Return the data of an image file as a URI.
-
-    >>> uri(".png", b"abc")
-    'data:image/png;base64,YWJj'
-    """
-    return f"data:{TYPES[suffix]};base64,{base64.b64encode(data).decode()}"
+def template() -> jinja2.Template:
+    """Return the page's template. The page runs its own script only, and loads nothing."""
+    loader = jinja2.FileSystemLoader(TEMPLATES)
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True)
+    script = (TEMPLATES / "script.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    environment.globals |= {"script": Markup(script), "script_hash": f"sha256-{digest}"}
+    return environment.get_template("report.html.j2")
