@@ -18,18 +18,23 @@ FILTERS = {
     "threshold": ("threshold",),
 }
 """Filter of the page -> headings of the columns that it looks at."""
-NUMBER = re.compile(r"(±|≥ |[+−])?(\d*\.)?\d+(e[+−]?\d+)?( (of|to) .*)?|–|")
+NUMBER = re.compile(r"(±|≥ |[+−])?(\d*\.)?\d+(e[+−]?\d+)?( (of|to) .*)?|exact|–|")
 """A number, an interval, "3 of 4", or no value."""
+LONG = 24
+"""Characters of the longest text of a column without line breaks."""
 
 
 @dataclass(frozen=True)
 class Head:
-    """A heading. filter: the name of the filter that looks at the column, or empty."""
+    """A heading. filter: the name of the filter that looks at the column, or empty.
+
+    kind: n, a column of numbers; t, one of long texts; or empty.
+    """
 
     name: str
     meaning: str
     filter: str
-    numeric: bool
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,8 @@ def _notes(constant: Mapping[str, str]) -> Iterator[str]:
 def head(name: str, values: pd.Series) -> Head:
     """Return the heading of a column."""
     numeric = all(map(NUMBER.fullmatch, values)) and not filter_of(name)
-    return Head(style.title(name), meaning(name), filter_of(name), numeric)
+    kind = "n" if numeric else "t" if values.map(len).max() > LONG else ""
+    return Head(style.title(name), meaning(name), filter_of(name), kind)
 
 
 def filter_of(name: str) -> str:

@@ -126,9 +126,9 @@ def verdicts(study: Study, table: pd.DataFrame) -> pd.DataFrame:
             "setting": table["setting"],
             "loss": table["loss"].map(style.name),
             "reference": table["against"].map(style.name),
-            "family": table["family"],
+            "threshold": table["threshold"],
+            "learning rate": table["rate"],
             "verdict": table["verdict"],
-            "finding": table["finding"],
             "estimate": table["estimate"].map(signed),
             "95% interval": [
                 "exact" if row["level"] == "mechanism" else interval(row) for row in rows
@@ -137,16 +137,16 @@ def verdicts(study: Study, table: pd.DataFrame) -> pd.DataFrame:
                 "exact" if row["level"] == "mechanism" else interval(row, "low90", "high90")
                 for row in rows
             ],
-            "another dataset (95%)": [following(row) for row in rows],
-            "threshold": table["threshold"],
-            "learning rate": table["rate"],
             "smallest": [
                 f"±{row['smallest']:g}" if row["rule"] == WITHIN else minus(f"{row['smallest']:+g}")
                 for row in rows
             ],
-            "p": table["p_corrected"],
             "n": [f"{row['n']} of {row['planned']}" for row in rows],
+            "finding": table["finding"],
+            "family": table["family"],
+            "p": table["p_corrected"],
             "seeds needed": table["seeds_needed"],
+            "another dataset (95%)": [following(row) for row in rows],
             "fragile": table["fragile"],
             "floor": table["floor"],
         }

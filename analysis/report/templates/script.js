@@ -40,10 +40,10 @@ for (const table of tables) {
 }
 
 // Filters: they act on the columns that a table has, and on the figures of a dataset or experiment.
-const form = document.querySelector("#filters");
+const filters = document.querySelector("#filters");
 
 function filter() {
-  const chosen = all("select", form).map((s) => [s.dataset.filter, s.value]).filter(([, v]) => v);
+  const chosen = all("select", filters).map((s) => [s.dataset.filter, s.value]).filter(([, v]) => v);
   let shown = 0;
   for (const table of tables) {
     const heads = [...table.tHead.rows[0].cells];
@@ -63,13 +63,13 @@ function filter() {
   for (const part of all("[data-dataset], [data-experiment]", document.querySelector("main"))) {
     part.hidden = chosen.some(([name, value]) => (part.dataset[name] ?? value) !== value);
   }
-  form.querySelector("output").textContent = chosen.length ? `${shown} rows of tables` : "";
+  filters.querySelector("output").textContent = chosen.length ? `(${shown} rows)` : "";
 }
 
-if (form) {
-  form.hidden = false;
-  form.addEventListener("change", filter);
-  form.addEventListener("reset", () => setTimeout(filter));
+if (filters) {
+  filters.hidden = false;
+  filters.addEventListener("change", filter);
+  filters.addEventListener("reset", () => setTimeout(filter));
 }
 
 // Folded parts: the target of a link is unfolded, and everything for printing.
@@ -93,7 +93,7 @@ addEventListener("afterprint", () => {
 });
 
 // Contents: folded on a narrow screen.
-const contents = document.querySelector("nav > details");
+const contents = document.querySelector("#contents");
 const narrow = matchMedia("(max-width: 74.99rem)");
 contents.open = !narrow.matches;
 narrow.addEventListener("change", () => (contents.open = !narrow.matches));
