@@ -279,7 +279,7 @@ def test_the_report_has_the_advice_before_the_verdicts_and_the_paper_a_table(tin
         (tmp_path / name / "captions.json").write_text("{}")
     html = report.render(results)
     sentence = recommendation.headline(results.study, results.recommendation)[0]["sentence"]
-    assert html.index("Which loss, when") < html.index(sentence) < html.index("<h2>Verdicts")
+    assert html.index("Which loss, when") < html.index(sentence) < html.index("Verdicts</h2>")
     assert "within 0.01 DSC" in html
     assert "expected regret" in html
     paper.run(results)

@@ -138,8 +138,8 @@ def test_a_report_has_a_card_and_a_figure_for_each_reference(results):
     assert "tests each of them against Cross-entropy and Focal" in html
     for name in ("Cross-entropy", "Focal"):
         assert f"Dice is robust to class imbalance (against {name})</a>" in html
-    assert html.count('id="imbalance"') == 1
-    assert html.count('href="#imbalance"') == 2
+    assert html.count('id="claim-imbalance"') == 1
+    assert html.count('href="#claim-imbalance"') == 3  # two cards, and the contents
     frame = next(iter(tables.all_tables(results).values()))
     assert {"Cross-entropy", "Focal"} <= set(frame["reference"])
     (page,) = (p for p in pages.pages(results.study, results.verdicts, []) if p["name"] == "noise")
