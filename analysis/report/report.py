@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import jinja2
 from markupsafe import Markup
 
-from analysis import recommendation, stresses
+from analysis import recommendation
 from analysis.figures import style
 from analysis.report import tables
 from analysis.report.contents import contents, titles
@@ -25,7 +25,6 @@ from analysis.report.sheets import filters, sheets
 from analysis.scores import metrics
 from analysis.scores.draws import NEAR
 from analysis.steps import RECOMMENDATION
-from analysis.verdicts import POOLED
 from experiments import layout
 from experiments.files import write_whole
 from experiments.runs.table import COLUMNS, columns, refuse_invalid
@@ -89,9 +88,7 @@ def render(results: Results) -> str:
         figure_number=partial(next, count(1)),
         table_number=partial(next, count(1)),
         contents=partial(contents, titles=titles(study, made)),
-        pooled=POOLED,
         files={name: words for name, words in FILES.items() if study.file(name).exists()},
-        meanings=stresses.COLUMNS,
         contact=embedded_sheets(results),
         provenance=provenance(results),
         failures=failures(results.records),

@@ -1,6 +1,6 @@
 "use strict";
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
-const tables = all(".sheet table");
+const tables = all("table.sortable");
 
 // Sorting: text before the first number, then the number; rows without a value come last.
 function key(cell) {
@@ -57,11 +57,12 @@ function filter() {
     for (const row of rows) row.hidden = !tests.every((test) => test(row));
     const left = rows.filter((row) => !row.hidden).length;
     shown += left;
-    const count = table.closest(".sheet").querySelector(".count");
-    count.textContent = left === rows.length ? left : `${left} of ${rows.length}`;
+    const count = table.closest(".sheet")?.querySelector(".count");
+    if (count) count.textContent = left === rows.length ? left : `${left} of ${rows.length}`;
   }
   for (const part of all("[data-dataset], [data-experiment]", document.querySelector("main"))) {
     part.hidden = chosen.some(([name, value]) => (part.dataset[name] ?? value) !== value);
+    if (part.tagName === "DETAILS" && chosen.some(([name]) => name === "dataset")) part.open = true;
   }
   filters.querySelector("output").textContent = chosen.length ? `(${shown} rows)` : "";
 }
