@@ -15,6 +15,7 @@ from PIL import Image
 
 from analysis.figures import style
 from analysis.report.alternative import alternative
+from analysis.report.tables import minus
 from analysis.scores import metrics
 from experiments import layout
 
@@ -53,7 +54,7 @@ def embedded_figures(results: Results) -> list[dict[str, Any]]:
         figures.append(
             figure
             | {
-                "alt": alt,
+                "caption": minus(figure["caption"]),
                 "content": content(results, figure, alt),
                 "links": links(figure),
                 "part": style.title(entry.get("experiment", "")),
@@ -119,7 +120,6 @@ def embedded_sheets(results: Results) -> list[dict[str, Any]]:
             | {
                 "name": f"contact-{name}",
                 "width": 100,
-                "alt": alt,
                 "content": picture(".webp", data.getvalue(), alt),
                 "links": files | {f"numbers ({layout.STRESSES})": layout.STRESSES},
             }

@@ -47,7 +47,7 @@ def pages(
         others = verdicts[(verdicts["claim"] == name) & (verdicts["loss"] == claim.about)]
         lines = [line(study, claim, row, others.to_dict("records")) for row in rows]
         lines = [row | {"main": is_main(study, row, rows)} for row in lines]
-        words, _, measured = claim.words.partition("\n\n")
+        words, _, measured = minus(claim.words).partition("\n\n")
         own = figures_of(name, claim, left)
         left = [figure for figure in left if figure not in own]
         result.append(
@@ -135,8 +135,8 @@ def line(study: Study, claim: Claim, row: Row, others: Iterable[Row]) -> Row:
         where.append(f"against {style.name(row['against'])}")
     return row | {
         "where": ", ".join(filter(None, where)),
-        "sentence": sentence(claim, row),
-        "reason": reason(row),
+        "sentence": minus(sentence(claim, row)),
+        "reason": minus(reason(row)),
         "also": [*tuned, *(across(row, others) if first else ()), *settings],
     }
 
@@ -204,7 +204,7 @@ def sampled(row: Row) -> str:
 
 def reason(row: Row) -> str:
     """Return the reason for a verdict, with the remarks on it."""
-    smallest = minus(f"the smallest difference that matters, {row['smallest']:+g}")
+    smallest = f"the smallest difference that matters, {row['smallest']:+g}"
     sentences = {
         "supported": f"At least {smallest}",
         "contradicted": f"Below {smallest}: {row['finding']}",

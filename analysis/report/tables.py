@@ -65,12 +65,12 @@ def all_tables(results: Results) -> dict[str, pd.DataFrame]:
 
 
 def minus(text: str) -> str:
-    """Replace the hyphens before numbers by minus signs.
+    """Replace the hyphens before numbers, and between blanks, by minus signs.
 
-    >>> minus("0.5 to -0.01, 3-fold")
-    '0.5 to −0.01, 3-fold'
+    >>> minus("0.5 to -0.01, 3-fold, 1 - p")
+    '0.5 to −0.01, 3-fold, 1 − p'
     """
-    return re.sub(r"(?<![\w.)])-(?=\.?\d)", "−", text)
+    return re.sub(r"(?<![\w.)])-(?=\.?\d)|(?<= )-(?= )", "−", text)
 
 
 def signed(value: float) -> str:
