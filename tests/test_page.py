@@ -119,6 +119,21 @@ def test_an_alternative_text_names_the_highest_and_the_lowest_loss(results):
     assert f"lowest {style.name(values.idxmin())} ({values.min():.2f})" in text
 
 
+def test_the_alternative_text_of_a_card_names_the_largest_difference(results):
+    figure = {"name": "card_dice", "kind": "card", "caption": "Dice. More.", "loss": "dice"}
+    text = alternative(results, figure)
+    rows = results.estimates
+    rows = rows[(rows["metric"] == "dice") & (rows["threshold"] == "0.5") & (rows["level"] != "")]
+    wide = rows.pivot_table(
+        index=["experiment", "level"], columns="loss", values="value", sort=False
+    )
+    largest = (wide["dice"] - wide["cross_entropy"]).abs().max()
+    assert text.startswith("Dice minus Cross-entropy, Dice score: largest difference ")
+    assert f"{largest:.3f} in " in text
+    alone = alternative(results, figure | {"loss": "cross_entropy"})
+    assert alone == "Dice."  # there is no other reference
+
+
 def test_every_kind_of_figure_has_an_alternative_text(results):
     style.use()
     for planned in draw.plan(results):

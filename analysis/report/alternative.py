@@ -227,7 +227,30 @@ def _classes(results: Results, figure: Entry) -> str:
     )
 
 
+def _card(results: Results, figure: Entry) -> str:
+    """Name the level at which a loss differs most from the first other reference."""
+    study, loss = results.study, figure["loss"]
+    reference = next((name for name in study.references if name != loss), None)
+    keys = ["dataset", "experiment", "level"]
+    where = {"metric": "dice", "threshold": "0.5", "class": ""}
+    rows = metrics.select(results.estimates, **where, setting=study.settings[0].label)
+    wide = rows[rows["level"] != ""].pivot_table(index=keys, columns="loss", values="value")
+    if reference not in wide or loss not in wide:
+        return ""
+    differences = (wide[loss] - wide[reference]).dropna()
+    dataset, name, label = differences.abs().idxmax()
+    experiment = study.experiments[name]
+    level = next(x for x in experiment.levels[dataset] if x.label == label)
+    return (
+        f"{style.name(loss)} minus {style.name(reference)}, Dice score: largest difference "
+        f"{signed(differences[dataset, name, label])} in {style.title(name)} on {dataset}, at "
+        f"{level_words(experiment, level)}."
+    )
+
+
 _MAKERS = {
+    "card": _card,
+    "card_examples": _card,
     "sweep": _sweep,
     "examples": _examples,
     "ranking": _ranking,

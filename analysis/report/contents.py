@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 SECTIONS = {
     "answer": ("Which loss, when", ""),
-    "verdicts": ("Verdicts", ""),
+    "claims": ("Claims", ""),
     "losses": ("Losses", "loss-"),
-    "claims": ("Claims", "claim-"),
+    "details": ("Claims in detail", "claim-"),
     "figures": ("More figures", ""),
     "tables": ("Tables", "table-"),
     "images": ("Training images", ""),

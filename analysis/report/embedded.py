@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from analysis.results import Results
 
 TYPES = {".png": "image/png", ".webp": "image/webp"}
-BITMAPS = ("examples", "maps")
+BITMAPS = ("examples", "card_examples", "maps")
 """Kinds of figures that consist of pictures, which would be large as vectors."""
 NUMBERS = {
     "mechanism": layout.MECHANISM,
@@ -34,6 +34,8 @@ NUMBERS = {
     "axes": layout.ESTIMATES,
     "classes": layout.ESTIMATES,
     "examples": layout.ESTIMATES,
+    "card": layout.ESTIMATES,
+    "card_examples": layout.ESTIMATES,
     "theory": layout.RUNS,
     "tuning": layout.RUNS,
     "curves": layout.RECORDS,

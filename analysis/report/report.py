@@ -72,7 +72,7 @@ def render(results: Results) -> str:
     claims = pages(study, results.verdicts, figures)
     shown = {figure["name"] for page in claims for figure in page["figures"]}
     made = sheets(tables.all_tables(results))
-    return template().render(
+    return template("report.html.j2").render(
         study=study,
         seeds=style.seeds(study),
         axes=[(style.title(axis), values) for axis, values in axes(study)],
@@ -99,11 +99,14 @@ def render(results: Results) -> str:
     )
 
 
-def template() -> jinja2.Template:
-    """Return the page's template. The page runs its own script only, and loads nothing."""
+def template(name: str, *, escape: bool = True) -> jinja2.Template:
+    """Return a template of the report; escape: its values are text in HTML.
+
+    The page runs its own script only, and loads nothing.
+    """
     loader = jinja2.FileSystemLoader(TEMPLATES)
-    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True)
+    environment = jinja2.Environment(loader=loader, autoescape=escape, trim_blocks=True)
     script = (TEMPLATES / "script.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment.globals |= {"script": Markup(script), "script_hash": f"sha256-{digest}"}
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)
