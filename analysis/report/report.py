@@ -37,6 +37,7 @@ log = logging.getLogger("dicebench")
 
 SIGNS = {"supported": "✓", "contradicted": "✗", "undecided": "?"}
 """Verdict -> its sign."""
+AXIS = "axis of the training grid"
 TEMPLATES = Path(__file__).parent / "templates"
 FILES = {
     layout.ESTIMATES: "mean scores with intervals: the numbers behind the figures",
@@ -93,7 +94,7 @@ def render(results: Results) -> str:
         provenance=provenance(results),
         failures=failures(results.records),
         mixed=mixed(results.records),
-        columns={c: COLUMNS.get(c, "axis of the training grid") for c in columns(study.axes)},
+        columns={c: tables.minus(COLUMNS.get(c, AXIS)) for c in columns(study.axes)},
         undefined=int(metrics.scores(results.table)["score_dice"].isna().sum()),
         config=json.dumps(study.config, indent=1),
     )
