@@ -15,6 +15,8 @@ from experiments.plan.stamps import Stamp
 
 STAMPED = [step for step in STEPS if step not in ("look", "verify")]
 """Steps of the analysis that have one stamp, in their order."""
+REPORTS = "analysis.report"
+"""Package of the steps that read templates."""
 
 
 class Stamps(stamps.Stamps):
@@ -28,11 +30,21 @@ class Stamps(stamps.Stamps):
         return [*super().all(), *self.look.values(), *(getattr(self, step) for step in STAMPED)]
 
     def code(self, step: str) -> str:
-        """Return a fingerprint of a step's code and of the versions of all packages."""
+        """Return a fingerprint of a step's code and of the versions of all packages.
+
+        That of a step of REPORTS includes the package's other files: templates, styles, scripts.
+        """
         if step not in STEPS:
             return stamps.Stamps(self.study).code(step)
-        templates = [file_sha256(path) for path in sorted(Path(__file__).parent.rglob("*.j2"))]
-        return fingerprint([super().code(step), templates])
+        code = super().code(step)
+        if not STEPS[step].startswith(REPORTS):
+            return code
+        files = [
+            path
+            for path in sorted(Path(__file__).with_name("report").rglob("*"))
+            if path.is_file() and path.suffix not in (".py", ".pyc")
+        ]
+        return fingerprint([code, [file_sha256(path) for path in files]])
 
     def _analysis(
         self, step: str, made: Sequence[str], after: Iterable[Stamp], name: str = ""

@@ -115,7 +115,7 @@ def test_additions_reach_every_table_and_figure(tiny, tmp_path):
     assert set(levels) == {"mechanism", "controlled"}
     assert "miss_rate" in set(pd.read_csv(results / "estimates.csv")["metric"])
     html = (results / "report.html").read_text()
-    for text in ("Half Dice", "Dice finds more foreground", "<th>miss</th>"):
+    for text in ("Half Dice", "Dice finds more foreground", ">miss</th>"):
         assert text in html, text
     figure = (results / "figures" / "stripes_controlled.svg").read_text()
     for text in ("Distance of rows (px)", "Half Dice"):

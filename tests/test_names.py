@@ -70,6 +70,7 @@ def test_a_study_of_such_names_ends_with_verdicts_ranks_and_a_report(tiny, in_tm
     html = (folder / "results" / "NA" / "report.html").read_text()
     assert "model nan" in html
     assert "<td>null</td>" in html
+    assert "<option>null</option>" in html
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ def test_a_report_has_a_card_and_a_figure_for_each_reference(results):
     for name in ("Cross-entropy", "Focal"):
         assert f"Dice is robust to class imbalance (against {name})</a>" in html
     assert html.count('id="claim-imbalance"') == 1
-    assert html.count('href="#claim-imbalance"') == 3  # the answer has a line on the first one
+    assert html.count('href="#claim-imbalance"') == 4  # the answer, two cards, and the contents
     frame = next(iter(tables.all_tables(results).values()))
     assert {"Cross-entropy", "Focal"} <= set(frame["reference"])
     (page,) = (p for p in pages.pages(results.study, results.verdicts, []) if p["name"] == "noise")

@@ -44,7 +44,7 @@ def test_the_report_shows_axes_and_settings(grid):
     assert "With steps 12: " in html
     assert "(controlled, steps 12)" in html
     assert 'src="http' not in html
-    assert html.count('alt="imbalance_controlled"') == 1  # under its first claim
+    assert html.count('id="figure-imbalance_controlled"') == 1  # under its first claim
 
 
 def test_tables_have_a_column_for_the_setting(grid):
@@ -52,7 +52,7 @@ def test_tables_have_a_column_for_the_setting(grid):
     for title, frame in frames.items():
         assert "setting" in frame.columns, title
     scores = next(frame for title, frame in frames.items() if title.startswith("Scores by cell"))
-    assert list(scores.columns[:4]) == ["dataset", "stress", "setting", "loss"]
+    assert list(scores.columns[:5]) == ["dataset", "experiment", "level", "setting", "loss"]
     assert set(scores["setting"]) == {"steps 3", "steps 6", "steps 12"}
 
 
@@ -69,7 +69,7 @@ def test_controls_follow_the_losses_of_their_cell(plain):
         loss="true mask", learning_rate=float("nan")
     )
     frame = tables.scores(plain.study, plain.table, controls)
-    cell = frame[(frame["stress"] == "flips-0.3") & (frame["threshold"] == "0.5")]
+    cell = frame[(frame["level"] == "flips 0.3") & (frame["threshold"] == "0.5")]
     assert list(cell["loss"]) == ["Cross-entropy", "Dice", "true mask"]
 
 

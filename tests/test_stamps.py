@@ -9,6 +9,7 @@ import pytest
 from analysis.stamps import Stamps
 from experiments import layout
 from experiments.errors import ConfigError
+from experiments.files import file_sha256
 from experiments.plan.study import Study
 from tests.conftest import write_folder
 
@@ -149,6 +150,25 @@ def test_a_dataset_that_is_fetched_again_is_prepared_again(tiny, in_tmp):
     description.write_text("other content")
     fetch.write(fetch.upstream())
     assert "ran again" in prepare.void()
+
+
+@pytest.mark.parametrize("name", ["report.html.j2", "style.css", "script.js"])
+def test_a_template_style_or_script_is_code_of_the_report_only(tiny, in_tmp, monkeypatch, name):
+    def paths():
+        done = Stamps(Study(tiny))
+        return {step: getattr(done, step).path.name for step in ("report", "paper", "verdicts")}
+
+    before, edited = paths(), []
+
+    def sha256(path):
+        edited.append(path.name == name)
+        return "edited" if path.name == name else file_sha256(path)
+
+    monkeypatch.setattr("analysis.stamps.file_sha256", sha256)
+    after = paths()
+    assert any(edited)
+    assert after["report"] != before["report"]
+    assert after["verdicts"] == before["verdicts"]
 
 
 def test_jobs_of_equal_names_are_refused(tiny, in_tmp):

@@ -51,7 +51,7 @@ CLAIM = Claim(
     order=7,
     experiment="noise",
     metric="size_departure",
-    unit="|P - T| / (P + T)",
+    unit="|P − T| / (P + T)",
     smallest=0.05,
     says="Departure of the predicted size from the true one, {loss} minus {against}, with flipped "
     "labels",

@@ -13,7 +13,7 @@ CLAIM = Claim(
     order=110,
     against="cross_entropy",
     metric="size_error",
-    unit="(P - T) / (P + T)",
+    unit="(P − T) / (P + T)",
     smallest=0.02,
     says="Error of the predicted size under {loss} minus that under {against}, with the most "
     "jitter of the labels",

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatterSciNotation
 
+from analysis.figures import hover
 from losses import LOSSES
 
 if TYPE_CHECKING:
@@ -262,9 +263,10 @@ def intervals(
     spread = np.clip(np.nan_to_num([values - low, high - values]), 0, None)
     positions = np.atleast_1d(positions)
     if horizontal:
-        axis.errorbar(values, positions, xerr=spread, elinewidth=0.8, **line)
+        drawn = axis.errorbar(values, positions, xerr=spread, elinewidth=0.8, **line)
     else:
-        axis.errorbar(positions, values, yerr=spread, elinewidth=0.8, **line)
+        drawn = axis.errorbar(positions, values, yerr=spread, elinewidth=0.8, **line)
+    hover.describe(drawn, rows, values, low, high)
 
 
 def legend(
@@ -357,10 +359,7 @@ def save(figure: Figure, stem: Path) -> None:
     with warnings.catch_warnings():
         # No installed font has the glyph: PNG and PDF show a box, the SVG has the text.
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font", UserWarning)
-        for suffix, metadata in (
-            (".svg", {"Date": None}),
-            (".pdf", {"CreationDate": None}),
-            (".png", {}),
-        ):
+        hover.save_svg(figure, stem.with_name(f"{stem.name}.svg"), metadata={"Date": None})
+        for suffix, metadata in ((".pdf", {"CreationDate": None}), (".png", {})):
             figure.savefig(stem.with_name(f"{stem.name}{suffix}"), metadata=metadata)
     plt.close(figure)

@@ -14,7 +14,7 @@ from analysis.families import YES
 from analysis.figures import style
 from analysis.remarks import NOT_MEASURED, state
 from analysis.report import plain
-from analysis.report.tables import following, interval, signed
+from analysis.report.tables import following, interval, minus, signed
 from analysis.verdicts import POOLED, headline
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def pages(
             continue
         others = verdicts[(verdicts["claim"] == name) & (verdicts["loss"] == claim.about)]
         lines = [line(study, claim, row, others.to_dict("records")) for row in rows]
-        words, _, measured = claim.words.partition("\n\n")
+        lines = [row | {"main": is_main(study, row, rows)} for row in lines]
+        words, _, measured = minus(claim.words).partition("\n\n")
         own = figures_of(name, claim, left)
         left = [figure for figure in left if figure not in own]
         result.append(
@@ -63,6 +64,15 @@ def pages(
             }
         )
     return result
+
+
+def is_main(study: Study, row: Row, rows: Iterable[Row]) -> bool:
+    """Return whether a verdict is shown at once: at the first setting, and pooled if possible."""
+    if row["level"] == "mechanism":
+        return True
+    pooled = any(other["dataset"] == POOLED for other in rows)
+    first = row["setting"] == study.settings[0].label
+    return first and (row["level"] != "field" or row["dataset"] == POOLED or not pooled)
 
 
 def unique(rows: Iterable[Row], column: str) -> list[Any]:
@@ -129,8 +139,8 @@ def line(study: Study, claim: Claim, row: Row, others: Iterable[Row]) -> Row:
         where.append(f"against {style.name(row['against'])}")
     return row | {
         "where": ", ".join(filter(None, where)),
-        "sentence": sentence(claim, row),
-        "reason": reason(row),
+        "sentence": minus(sentence(claim, row)),
+        "reason": minus(reason(row)),
         "state": state(row),
         "sign": plain.sign(state(row)),
         "plain": plain.line(row["claim"], claim, row).text,

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import base64
-import io
+import hashlib
 import json
 import logging
+from functools import partial
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jinja2
-from PIL import Image
+from markupsafe import Markup
 
-from analysis import recommendation, stresses
+from analysis import recommendation
 from analysis.figures import style
 from analysis.report import tables
 from analysis.report.answer import Answer, answer
 from analysis.report.cards import cards, left_out
+from analysis.report.contents import contents, titles
+from analysis.report.embedded import embedded_figures, embedded_sheets
 from analysis.report.pages import pages
+from analysis.report.plain import SIGNS
 from analysis.report.provenance import axes, failures, mixed, provenance
+from analysis.report.sheets import filters, sheets
 from analysis.scores import metrics
 from analysis.scores.draws import NEAR
-from analysis.steps import ANSWER
+from analysis.steps import ANSWER, RECOMMENDATION
+from experiments import layout
 from experiments.files import write_whole
-from experiments.layout import CAPTIONS, CONTACT, FIGURES, REPORT
 from experiments.runs.table import COLUMNS, columns, refuse_invalid
 from experiments.runs.validity import validity
 
@@ -33,32 +39,37 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("dicebench")
 
-TYPES = {".svg": "image/svg+xml", ".png": "image/png", ".webp": "image/webp"}
-BITMAPS = ("examples", "card_examples", "maps")
-"""Kinds of figures that consist of pictures, which would be large as vectors."""
-SHEET_WIDTH = 1600
-"""Pixels of a contact sheet in the report."""
+AXIS = "axis of the training grid"
+TEMPLATES = Path(__file__).parent / "templates"
+FILES = {
+    ANSWER: "the first part of this page as text",
+    layout.ESTIMATES: "mean scores with intervals: the numbers behind the figures",
+    layout.VERDICTS: "verdicts",
+    RECOMMENDATION: "draws of the mean Dice score by situation",
+    layout.RANKS: "ranks",
+    layout.MECHANISM: "quantities computed without training",
+    layout.STRESSES: "properties of the stressed datasets",
+    layout.RUNS: "pixel and object counts per run, test image, class and threshold",
+    layout.CONTROLS: "the same counts for predictions that no model made",
+    layout.RECORDS: "records of all runs: settings, code, machine, learning curve",
+    layout.CALIBRATION: "error rates of the verdicts",
+    layout.CONFIG: "configuration",
+    layout.FIGURES: "figures as SVG, PDF and PNG",
+    layout.PAPER: "folder for a manuscript",
+}
+"""File of the study's folder -> its content."""
 
 
 def run(results: Results) -> None:
     """Write ``report.html`` and ``answer.md``; log the answer. InvalidRuns for an invalid run."""
     workspace = results.study.workspace
     refuse_invalid({run: validity(workspace, run) for run in results.study.runs})
-    path, found = results.study.file(REPORT), answer(results)
+    path, found = results.study.file(layout.REPORT), answer(results)
     write_whole(results.study.file(ANSWER), as_text(results.study, found))
     write_whole(path, render(results))
     for line in found.log:
         log.info("%s", line)
     log.info("report: %s", path)
-
-
-def template(name: str, *, escape: bool = True) -> jinja2.Template:
-    """Return a template of the report; escape: its values are text in HTML."""
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=escape,
-        trim_blocks=True,
-    ).get_template(name)
 
 
 def as_text(study: Study, found: Answer) -> str:
@@ -72,6 +83,7 @@ def render(results: Results) -> str:
     figures = embedded_figures(results)
     claims = pages(study, results.verdicts, figures)
     shown = {figure["name"] for page in claims for figure in page["figures"]}
+    made = sheets(tables.all_tables(results))
     return template("report.html.j2").render(
         study=study,
         answer=answer(results),
@@ -85,47 +97,31 @@ def render(results: Results) -> str:
         figures=figures,
         others=[f for f in figures if f["name"] not in shown and "experiment" in f],
         reference=" and ".join(map(style.name, study.references)),
-        colours=style.VERDICT_COLOURS,
-        tables=tables.all_tables(results),
-        meanings=stresses.COLUMNS,
+        signs=SIGNS,
+        sheets=made,
+        filters=filters(made),
+        figure_number=partial(next, count(1)),
+        table_number=partial(next, count(1)),
+        contents=partial(contents, titles=titles(study, made)),
+        files={name: words for name, words in FILES.items() if study.file(name).exists()},
         contact=embedded_sheets(results),
         provenance=provenance(results),
         failures=failures(results.records),
         mixed=mixed(results.records),
-        columns={c: COLUMNS.get(c, "axis of the training grid") for c in columns(study.axes)},
+        columns={c: tables.minus(COLUMNS.get(c, AXIS)) for c in columns(study.axes)},
         undefined=int(metrics.scores(results.table)["score_dice"].isna().sum()),
         config=json.dumps(study.config, indent=1),
     )
 
 
-def embedded_figures(results: Results) -> list[dict[str, Any]]:
-    """Return the entries of the figures' captions, each with its name and its data as a URI."""
-    folder = results.study.file(FIGURES)
-    figures = []
-    for name, entry in results.captions.items():
-        suffix = ".png" if entry["kind"] in BITMAPS else ".svg"
-        data = (folder / f"{name}{suffix}").read_bytes()
-        figures.append(entry | {"name": name, "uri": uri(suffix, data)})
-    return figures
+def template(name: str, *, escape: bool = True) -> jinja2.Template:
+    """Return a template of the report; escape: its values are text in HTML.
 
-
-def embedded_sheets(results: Results) -> list[dict[str, Any]]:
-    """Return the contact sheets like the figures, at a fifth of their bytes."""
-    folder = results.study.file(CONTACT)
-    sheets = []
-    for name, entry in json.loads((folder / CAPTIONS).read_text()).items():
-        with Image.open(folder / f"{name}.png") as sheet:
-            sheet.thumbnail((SHEET_WIDTH, sheet.height))
-            data = io.BytesIO()
-            sheet.convert("RGB").save(data, "WEBP", quality=80)
-        sheets.append(entry | {"name": name, "width": 100, "uri": uri(".webp", data.getvalue())})
-    return sheets
-
-
-def uri(suffix: str, data: bytes) -> str:
-    """Return the data of an image file as a URI.
-
-    >>> uri(".png", b"abc")
-    'data:image/png;base64,YWJj'
+    The page runs its own script only, and loads nothing.
     """
-    return f"data:{TYPES[suffix]};base64,{base64.b64encode(data).decode()}"
+    loader = jinja2.FileSystemLoader(TEMPLATES)
+    environment = jinja2.Environment(loader=loader, autoescape=escape, trim_blocks=True)
+    script = (TEMPLATES / "script.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    environment.globals |= {"script": Markup(script), "script_hash": f"sha256-{digest}"}
+    return environment.get_template(name)

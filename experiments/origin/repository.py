@@ -14,7 +14,7 @@ from pathlib import Path
 PROJECT = Path(__file__).parents[2]
 SECONDS = 10.0
 """Longest time that git may take."""
-SOURCES = (".py", ".pyi", ".pyx", ".smk", ".yaml", ".yml", ".toml", ".j2")
+SOURCES = (".py", ".pyi", ".pyx", ".smk", ".yaml", ".yml", ".toml", ".j2", ".css", ".js")
 """Suffixes of the untracked files that are part of the difference."""
 FILES, FILE_BYTES = 500, 10**6
 """Largest number of untracked files in the difference, and the largest size of each."""
