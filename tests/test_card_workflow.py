@@ -18,12 +18,11 @@ WITH_BUDGET = TINY | {
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A finished tiny study, and a file with losses next to it."""
+def planned(tmp_path_factory):
+    """A tiny study that has not begun, and a file with losses next to it."""
     folder = copy_tree(tmp_path_factory.mktemp("study"))
     (folder / "study.yaml").write_text(yaml.safe_dump(WITH_BUDGET))
     shutil.copy(ROOT / "tests" / "user_losses.py", folder / "some_module.py")
-    snakemake(folder)
     return folder
 
 
@@ -36,14 +35,43 @@ def files(folder):
     }
 
 
-def test_a_card_trains_the_added_loss_alone_and_ends_in_its_address(finished):
-    base = finished / "results" / "tiny"
-    before, trained = files(base), records(finished)
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ([], "loss: the setting is missing"),
+        (["loss=nowhere:MyLoss"], "there is no module 'nowhere'"),
+        (["loss=dice"], "loss: 'dice' is a loss of the study 'tiny'; its card is /"),
+        (["loss=dise"], "did you mean 'dice'"),
+        (["loss={'sum': {'dice': 1}}"], "allowed: my_module:MyLoss"),
+    ],
+)
+def test_a_loss_that_cannot_be_added_is_refused_before_any_job(planned, words, reason):
+    said = snakemake(planned, "card", *(["--config", *words] if words else []), ok=False)
+    assert reason in said
+    assert not (planned / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("NoSuchLoss", "has no 'NoSuchLoss'"), ("NoGradient", "and no gradient")],
+)
+def test_a_loss_that_cannot_be_trained_is_refused_by_the_check(planned, name, reason):
+    said = snakemake(planned, "card", "--config", f"loss=some_module:{name}", ok=False)
+    assert reason in said
+    assert "to train" not in said
+    assert "Traceback" not in said
+
+
+def test_a_card_trains_the_added_loss_alone_and_ends_in_its_address(planned):
+    snakemake(planned)
+    base = planned / "results" / "tiny"
+    before, trained = files(base), records(planned)
     loss = 'loss={"use": "some_module:MyLoss", "weight": "2"}'
-    said = snakemake(finished, "card", "--config", loss)
-    study = finished / "results" / "tiny-my_loss"
+    said = snakemake(planned, "card", "--config", loss)
+    study = planned / "results" / "tiny-my_loss"
     assert " 12 to train" in said
-    assert said.rstrip().endswith(f"dicebench: card: {study / REPORT}#loss-my_loss")
+    last = [line for line in said.splitlines() if line.startswith("dicebench: ")][-1]
+    assert last == f"dicebench: card: {study / REPORT}#loss-my_loss"
     assert files(base) == before
     config = json.loads((study / "config.json").read_text())
     assert config["reference"] == ["cross_entropy", "dice"]
@@ -59,33 +87,5 @@ def test_a_card_trains_the_added_loss_alone_and_ends_in_its_address(finished):
     assert "leaves out the experiment budget" in html
     against = pd.read_csv(study / "verdicts.csv").query("loss == 'my_loss'")["against"]
     assert {"cross_entropy", "dice"} <= set(against.dropna())
-    assert "Nothing to be done" in snakemake(finished)
-    assert "to train" not in snakemake(finished, "card", "--config", loss)
-
-
-@pytest.mark.parametrize(
-    ("words", "reason"),
-    [
-        ([], "loss: the setting is missing"),
-        (["loss=nowhere:MyLoss"], "there is no module 'nowhere'"),
-        (["loss=dice"], "loss: 'dice' is a loss of the study 'tiny'; its card is /"),
-        (["loss=dise"], "did you mean 'dice'"),
-        (["loss={'sum': {'dice': 1}}"], "allowed: my_module:MyLoss"),
-    ],
-)
-def test_a_loss_that_cannot_be_added_is_refused_before_any_job(finished, words, reason):
-    before = sorted(path.name for path in (finished / "results").iterdir())
-    said = snakemake(finished, "card", *(["--config", *words] if words else []), ok=False)
-    assert reason in said
-    assert sorted(path.name for path in (finished / "results").iterdir()) == before
-
-
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [("NoSuchLoss", "has no 'NoSuchLoss'"), ("NoGradient", "and no gradient")],
-)
-def test_a_loss_that_cannot_be_trained_is_refused_by_the_check(finished, name, reason):
-    said = snakemake(finished, "card", "--config", f"loss=some_module:{name}", ok=False)
-    assert reason in said
-    assert "to train" not in said
-    assert "Traceback" not in said
+    assert "Nothing to be done" in snakemake(planned)
+    assert "to train" not in snakemake(planned, "card", "--config", loss)
