@@ -338,6 +338,8 @@ class _Server:
     def stop(self) -> None:
         """End the server and all its workers."""
         self.control.close()
+        if not self.ready:  # it still imports, and has no workers
+            self.process.kill()
         try:
             self.process.wait(1)
         except subprocess.TimeoutExpired:
