@@ -186,3 +186,25 @@ def test_an_installed_library_is_no_part_of_the_project(tmp_path, monkeypatch, k
         monkeypatch.syspath_prepend(tmp_path / folder)
     assert closure("in_mine").keys() == {"in_mine"}
     assert closure(f"in_{kind[:4]}") == {}
+
+
+@pytest.mark.parametrize("package", ["losses", "dicebench.losses"])
+@pytest.mark.parametrize(
+    ("line", "modules"),
+    [
+        ("from {} import DiceLoss", {"overlap"}),
+        ("from {}.overlap import DiceLoss", {"overlap"}),
+        ("from {} import SumLoss", {"hybrid"}),
+        ("from {} import build", {"overlap", "hybrid", "boundary", "objects", "size"}),
+        ("from {} import nearest", set()),
+    ],
+)
+def test_a_custom_loss_counts_with_the_losses_that_it_imports(
+    tmp_path, monkeypatch, package, line, modules
+):
+    (tmp_path / "derived.py").write_text(line.format(package) + "\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    stems = {path.stem for path in closure("derived").values()}
+    families = {"overlap", "likelihood", "hybrid", "boundary", "objects", "size"}
+    assert modules <= stems
+    assert modules or not families & stems
