@@ -78,7 +78,8 @@ def axes(study: Study) -> list[tuple[str, str]]:
 
 def commit(record: dict[str, Any]) -> str:
     """Return the commit, or the release of the package, that a run was trained with."""
-    return f"{record['commit'] or record.get('release') or 'none'}{' (with changes)' if record['dirty'] else ''}"
+    source = record["commit"] or record.get("release") or "none"
+    return f"{source}{' (with changes)' if record['dirty'] else ''}"
 
 
 def counts(values: Iterable[Any]) -> str:
