@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 
 import dicebench
 import losses
+from analysis.report.provenance import commit
 from experiments.runs import provenance
 
 ROOT = Path(__file__).parents[1]
@@ -238,40 +239,40 @@ def studied(wheel, tmp_path_factory):
     author = ("-c", "user.name=a", "-c", "user.email=a@example.org")
     for words in (("init", "-q"), ("add", "."), (*author, "commit", "-q", "-m", "first")):
         run("git", *words, folder=folder)
-    output = run(command, "run", "--cores", "2", folder=folder)
-    return command, folder, output
+    run(command, "run", "collect", "--cores", "2", folder=folder)
+    return command, folder
 
 
 def test_an_installed_suite_runs_a_study_in_the_current_folder(studied):
-    _, folder, _ = studied
-    page = (folder / "results" / "tiny" / "report.html").read_text()
-    assert f"dicebench {dicebench.__version__}" in page
-    assert set((folder / "results").iterdir()) == {folder / "results" / "tiny"}
+    _, folder = studied
+    assert list((folder / "results").iterdir()) == [folder / "results" / "tiny"]
+    table = (folder / "results" / "tiny" / "runs.csv").read_text()
+    assert all(name in table for name in STUDY["losses"])
 
 
 def test_runs_of_an_installed_suite_have_the_repository_s_code_and_the_release(studied):
-    _, folder, _ = studied
+    _, folder = studied
     paths = list((folder / "results" / "tiny" / "runs").rglob("run.json"))
     assert len(paths) == 12
     for path in paths:
         record = json.loads(path.read_text())
         assert record["status"] == "ok"
         assert record["commit"] is record["dirty"] is None
-        assert record["release"] == f"dicebench {dicebench.__version__}"
+        assert commit(record) == record["release"] == f"dicebench {dicebench.__version__}"
         if record["run"]["loss"] == {"use": "dice"}:
             assert record["code"] == provenance.code({"use": "dice"})
     call = json.loads((folder / "results/tiny/origin/calls.jsonl").read_text())
-    assert call["command"] == "dicebench run --cores 2"
+    assert call["command"] == "dicebench run collect --cores 2"
     assert call["commit"] is None
     assert call["reason"] == f"the code is the installed package dicebench {dicebench.__version__}"
 
 
 def test_the_command_runs_one_step_again_and_refuses_an_unknown_one(studied):
-    command, folder, _ = studied
-    report = folder / "results" / "tiny" / "report.html"
-    before = report.read_bytes()
-    report.unlink()
-    run(command, "report", "results/tiny", folder=folder)
-    assert len(report.read_bytes()) == len(before)
+    command, folder = studied
+    table = folder / "results" / "tiny" / "runs.csv"
+    before = table.read_bytes()
+    table.unlink()
+    run(command, "collect", "results/tiny", folder=folder)
+    assert table.read_bytes() == before
     output = run(command, "reprot", "results/tiny", folder=folder, ok=False)
     assert re.search(r"'reprot' is not a command \(did you mean 'report'\?\); allowed: run", output)
