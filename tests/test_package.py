@@ -264,6 +264,7 @@ def test_runs_of_an_installed_suite_have_the_repository_s_code_and_the_release(s
     call = json.loads((folder / "results/tiny/origin/calls.jsonl").read_text())
     assert call["command"] == "dicebench run collect --cores 2"
     assert call["commit"] is None
+    assert call["losses"]["files"] == ["my_losses.py"]
     assert call["reason"] == f"the code is the installed package dicebench {dicebench.__version__}"
 
 

@@ -204,7 +204,9 @@ def test_a_custom_loss_counts_with_the_losses_that_it_imports(
 ):
     (tmp_path / "derived.py").write_text(line.format(package) + "\n")
     monkeypatch.syspath_prepend(tmp_path)
-    stems = {path.stem for path in closure("derived").values()}
+    found = closure("derived")
+    stems = {path.stem for path in found.values()}
+    assert {name.partition(".")[0] for name in found} == {"derived", "losses"}
     families = {"overlap", "likelihood", "hybrid", "boundary", "objects", "size"}
     assert modules <= stems
     assert modules or not families & stems

@@ -32,9 +32,12 @@ def sources(*modules: str) -> list[str]:
 
 
 def closure(*modules: str) -> dict[str, Path]:
-    """Return name -> file of the project's modules that modules import, themselves included."""
+    """Return name -> file of the project's modules that modules import, themselves included.
+
+    `dicebench.losses` counts as `losses`, and the version of `dicebench` not at all.
+    """
     files: dict[str, Path] = {}
-    waiting = [part for module in modules for part in _with_packages(module)]
+    waiting = [part for module in modules for part in _with_packages(_own_name(module))]
     while waiting:
         name = waiting.pop()
         if name in files or (path := locate(name)) is None:
@@ -59,11 +62,7 @@ def libraries(*modules: str) -> set[str]:
 
 
 def locate(module: str) -> Path | None:
-    """Return the file of a module of the project, or None for any other name.
-
-    `dicebench.losses` is another name of `losses`.
-    """
-    module = module.removeprefix("dicebench.")
+    """Return the file of a module of the project, or None for any other name."""
     top, *below = module.split(".")
     folder = _top_folder(top)
     if folder is None:
@@ -119,12 +118,17 @@ def _imports(path: Path, module: str, changed: int) -> tuple[str, ...]:
             base = ".".join(parts[: len(parts) - node.level + 1]) if node.level else ""
             base = ".".join(filter(None, (base, node.module)))
             names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-            if base.removeprefix("dicebench.") == "losses":
+            if _own_name(base) == "losses":
                 names += [name for alias in node.names for name in _on_first_use(alias.name)]
         elif isinstance(node, ast.Attribute) and node.attr == "iter_modules":
             # A package that discovers its modules imports them all.
             names += [f"{package}.{file.stem}" for file in path.parent.glob("*.py")]
-    return tuple(names)
+    return tuple(_own_name(name) for name in names if name != "dicebench")
+
+
+def _own_name(module: str) -> str:
+    """Return the name of a module in the repository: ``losses`` for ``dicebench.losses``."""
+    return module.removeprefix("dicebench.")
 
 
 def _on_first_use(name: str) -> set[str]:
