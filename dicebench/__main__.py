@@ -27,7 +27,6 @@ dicebench run --dry-run                          the list of its jobs
 """
 CORES = re.compile(r"-[cj]\d*|--(cores|jobs|profile|executor)(=.*)?")
 """Options that say how many cores a call may use."""
-CONFIG = re.compile(r"--configfiles?(=.*)?")
 
 
 def main() -> None:
@@ -50,15 +49,8 @@ def run(words: Sequence[str]) -> None:
     _enter()
     from snakemake.cli import main as snakemake
 
-    given = []
-    if not any(map(CONFIG.fullmatch, words)):
-        given += [
-            "--configfile",
-            "config.yaml" if Path("config.yaml").exists() else _file("config.yaml"),
-        ]
-    if not any(map(CORES.fullmatch, words)):
-        given += ["--cores", "all"]
-    snakemake([*given, "--snakefile", _file("Snakefile"), *words])
+    cores = [] if any(map(CORES.fullmatch, words)) else ["--cores", "all"]
+    snakemake([*cores, "--snakefile", str(HOME / "Snakefile"), *words])
 
 
 def step(words: Sequence[str]) -> NoReturn:
@@ -97,10 +89,6 @@ def _enter() -> None:
     os.environ["PYTHONSAFEPATH"] = "1"  # else `python -m` puts the current folder before the suite
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     sys.path[:0] = own
-
-
-def _file(name: str) -> str:
-    return str(HOME / name)
 
 
 if __name__ == "__main__":
