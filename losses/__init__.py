@@ -16,9 +16,9 @@ On a GPU move a loss with ``loss.to(device)``, and call it within `trusted` on t
 checked before: no call then waits for the GPU, except of `blob` and `hausdorff`.
 """
 
-from losses._trust import trusted
-from losses.building import MULTI_LABEL, SUM, build, nearest, resolve
-from losses.registry import LOSSES
+from ._trust import trusted
+from .building import MULTI_LABEL, SUM, build, nearest, resolve
+from .registry import LOSSES
 
 _PATHS = {
     path.partition(":")[2]: path
@@ -31,4 +31,4 @@ def __getattr__(name: str) -> type:
     """Import the class of a loss on first use."""
     if name in _PATHS:
         return resolve(_PATHS[name])
-    raise AttributeError(f"module 'losses' has no attribute {name!r}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

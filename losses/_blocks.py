@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 import torch
-from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from losses._reading import dense_target, is_readable, wide
+from ._optional import Float, Shaped
+from ._reading import dense_target, is_readable, wide
 
 BLOCK = 2**20
 """Elements of a block on a CPU: small enough for its cache, large enough to hide Python's overhead.

@@ -6,13 +6,12 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Shaped
 from torch import Tensor, nn
 
-from losses._options import choose, integer_or_none, options
-from losses._reading import (
+from ._optional import Bool, Shaped, ndimage, np
+from ._options import choose, integer_or_none, options
+from ._reading import (
     Logits,
     Maps,
     Scalar,
@@ -213,9 +212,7 @@ def components(mask: Bool[np.ndarray, "*space"]) -> tuple[np.ndarray, int]:
 
     Labels are 1 to count, and 0 outside the mask.
     """
-    from scipy import ndimage
-
-    return ndimage.label(mask)
+    return ndimage().label(mask)
 
 
 def to_numpy(x: Tensor) -> np.ndarray:
@@ -224,6 +221,7 @@ def to_numpy(x: Tensor) -> np.ndarray:
         return x.cpu().numpy()
     except RuntimeError as error:
         if not is_traced():
+            ndimage()  # ImportError if there is no NumPy
             raise
         raise RuntimeError(
             "torch.func and torch.compile cannot transform a loss that computes with SciPy; make "

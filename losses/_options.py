@@ -8,8 +8,6 @@ import numbers
 from collections.abc import Collection, Iterable
 from typing import Any
 
-import numpy as np
-
 
 def options(loss_class: type) -> dict[str, Any]:
     """Return the keyword options of a loss class and their defaults, its own before inherited ones.
@@ -39,7 +37,7 @@ def choose(name: str, value: object, allowed: Collection) -> Any:
     ValueError: per must be one of 'image', 'batch', got 'pixel'
     """
     for option in allowed:
-        if np.ndim(value) == 0 and value == option:
+        if not getattr(value, "ndim", 0) and value == option:
             return option
     raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
 
@@ -62,7 +60,7 @@ def number(
     ValueError: gamma must be a number above 0 and at most 2, got 0
     """
     given = value
-    if hasattr(value, "item") and np.ndim(value) == 0:
+    if hasattr(value, "item") and not getattr(value, "ndim", 0):
         value = value.item()
     low_text = f"above {above}" if above is not None else f"at least {low}"
     if (
@@ -82,7 +80,8 @@ def class_weights_of(values: Iterable[float]) -> list[float]:
 
     values: a list, a tuple, an array or a tensor of one axis.
 
-    >>> class_weights_of(np.array([1, 2], dtype=np.float32))
+    >>> import torch
+    >>> class_weights_of(torch.tensor([1, 2]))
     [1.0, 2.0]
     """
     is_list = isinstance(values, Iterable) and not isinstance(values, str | dict | set)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 
 import torch
-from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from losses._trust import is_trusted
+from ._optional import Bool, Float, Shaped
+from ._trust import is_trusted
 
 Logits = Float[Tensor, "n c *space"]
 Target = Shaped[Tensor, "n *space"] | Shaped[Tensor, "n c *space"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from losses._blocks import Block, Blocks, Formula, Scratch
-from losses._reading import is_readable, probability
+from ._blocks import Block, Blocks, Formula, Scratch
+from ._optional import Float
+from ._reading import is_readable, probability
 
 COUNTS = {"target", "target_squared", "count"}
 """Sums that read no probability."""

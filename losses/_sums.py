@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 
 import torch
-from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
-from losses._blocks import Blocks, BlockSums, is_small, whole
-from losses._reading import is_traced, probability
-from losses._regions import RegionBlocks, stack
+from ._blocks import Blocks, BlockSums, is_small, whole
+from ._optional import Bool, Float, Shaped
+from ._reading import is_traced, probability
+from ._regions import RegionBlocks, stack
 
 
 class Kernel:

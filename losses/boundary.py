@@ -13,14 +13,13 @@ Losses by the distance to the true boundary, or by the Jaccard index.
 # ruff: noqa: D102 - methods of the interface are documented in the base class
 from __future__ import annotations
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from losses._interface import MapLoss, SegmentationLoss, to_numpy
-from losses._options import choose, number
-from losses._reading import (
+from ._interface import MapLoss, SegmentationLoss, to_numpy
+from ._optional import Bool, Float, Shaped, ndimage, np
+from ._options import choose, number
+from ._reading import (
     Logits,
     Maps,
     Scalar,
@@ -35,7 +34,7 @@ from losses._reading import (
     read,
     wide,
 )
-from losses._sums import Kernel, RegionSums
+from ._sums import Kernel, RegionSums
 
 
 class _DistanceLoss(MapLoss):
@@ -82,11 +81,10 @@ class BoundaryLoss(_DistanceLoss):
     kernel = RegionSums({"overlap"})
 
     def map_of(self, mask: Bool[np.ndarray, "*space"]) -> Float[np.ndarray, "*space"]:
-        from scipy.ndimage import distance_transform_edt
-
         if mask.all() or not mask.any():
             return np.full(mask.shape, 0.0 if self.empty == "skip" else -1.0 if mask.all() else 1.0)
-        return np.where(mask, 1 - distance_transform_edt(mask), distance_transform_edt(~mask))
+        distance = ndimage().distance_transform_edt
+        return np.where(mask, 1 - distance(mask), distance(~mask))
 
     def value(
         self,
@@ -145,11 +143,10 @@ class HausdorffLoss(_DistanceLoss):
 
 def _distance(mask: np.ndarray) -> np.ndarray:
     """Return the distance to the nearest pixel of the other value; 0 if there is none."""
-    from scipy.ndimage import distance_transform_edt
-
     if mask.all() or not mask.any():
         return np.zeros(mask.shape)
-    return distance_transform_edt(mask) + distance_transform_edt(~mask)
+    distance = ndimage().distance_transform_edt
+    return distance(mask) + distance(~mask)
 
 
 class _SquaredErrorSums(Kernel):

@@ -23,13 +23,15 @@ from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from losses.registry import LOSSES
+from .registry import LOSSES
 
 if TYPE_CHECKING:
     from torch import nn
 
-SUM = "losses.hybrid:SumLoss"
-MULTI_LABEL = "losses.multilabel:MultiLabelLoss"
+OWN = f"{__package__}."
+"""Start of the names of this package's modules: ``losses.``, or ``dicebench.losses.``"""
+SUM = f"{OWN}hybrid:SumLoss"
+MULTI_LABEL = f"{OWN}multilabel:MultiLabelLoss"
 IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 ALLOWED = "allowed: a class of torch.nn.Module or a function, of a library or of a file of yours"
 
@@ -64,7 +66,7 @@ def check_path(path: str) -> None:
     if top == "__main__" or importlib.util.find_spec(top) is None:
         raise ValueError(
             f"use: {path!r}: cannot import {module!r}: there is no module {top!r} on the Python "
-            "path; allowed: a module whose file is next to the Snakefile or in a folder on "
+            "path; allowed: a module whose file is in the current folder or in a folder on "
             "PYTHONPATH, or a library that is installed"
         )
 
@@ -166,14 +168,14 @@ def _is_module(found: Callable) -> bool:
 
 def in_suite(loss: nn.Module) -> bool:
     """Return whether a loss is one of the suite's, and no function or subclass of a user."""
-    from losses._interface import FunctionLoss
+    from ._interface import FunctionLoss
 
-    return type(loss).__module__.startswith("losses.") and not isinstance(loss, FunctionLoss)
+    return type(loss).__module__.startswith(OWN) and not isinstance(loss, FunctionLoss)
 
 
 def _multilabel(loss: nn.Module, options: bool | dict[str, Any]) -> nn.Module:
     """Return a loss for classes that overlap; custom losses, also terms of a sum, are unchanged."""
-    from losses.multilabel import MultiLabelLoss
+    from .multilabel import MultiLabelLoss
 
     if options is not True and not isinstance(options, dict):
         raise ValueError(f"multilabel must be True, False or a mapping of options, got {options!r}")
@@ -208,7 +210,7 @@ def _made(found: Callable, options: dict[str, Any]) -> nn.Module:
     """Return the loss of a class or a function with its options, or a loss that is given."""
     from torch import nn
 
-    from losses._interface import FunctionLoss
+    from ._interface import FunctionLoss
 
     if isinstance(found, nn.Module):
         return found
@@ -221,8 +223,8 @@ def _made(found: Callable, options: dict[str, Any]) -> nn.Module:
 
 def _option_names(found: Callable) -> list[str] | None:
     """Return the names of a loss's options, or None if its signature does not list them."""
-    if isinstance(found, type) and found.__module__.startswith("losses."):
-        from losses._options import options
+    if isinstance(found, type) and found.__module__.startswith(OWN):
+        from ._options import options
 
         return list(options(found))
     if _is_module(found):
@@ -292,7 +294,7 @@ def declared(path: str) -> tuple[dict[str, Any], dict[str, Any]]:
     module, _, name = path.partition(":")
     statement = _statements(module).get(name)
     if isinstance(statement, ast.ImportFrom):
-        return declared(f"{statement.module}:{name}")
+        return declared(f"{OWN if statement.level else ''}{statement.module}:{name}")
     if not isinstance(statement, ast.ClassDef):
         return {}, {}  # a class of another package, such as torch.nn.Module
     options, parts, inherits = _own(statement)
@@ -306,9 +308,9 @@ def declared(path: str) -> tuple[dict[str, Any], dict[str, Any]]:
 @cache
 def _statements(module: str) -> dict[str, ast.stmt]:
     """Return name -> statement that defines or imports it, of a module of this package."""
-    if not module.startswith("losses."):
+    if not module.startswith(OWN):
         return {}
-    file = Path(__file__).with_name(f"{module.partition('.')[2]}.py")
+    file = Path(__file__).with_name(f"{module.rpartition('.')[2]}.py")
     found: dict[str, ast.stmt] = {}
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ImportFrom):

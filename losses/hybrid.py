@@ -20,12 +20,12 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from losses._interface import FollowsProgress, Loss, ReadsMaps
-from losses._options import choose, integer_or_none, number, options
-from losses._reading import Logits, Maps, Scalar, Target, Weight, no_autocast, read
-from losses._sums import RegionSums, Sums
-from losses.building import build, in_suite, resolve, term
-from losses.registry import LOSSES
+from ._interface import FollowsProgress, Loss, ReadsMaps
+from ._options import choose, integer_or_none, number, options
+from ._reading import Logits, Maps, Scalar, Target, Weight, no_autocast, read
+from ._sums import RegionSums, Sums
+from .building import build, in_suite, resolve, term
+from .registry import LOSSES
 
 Spec = str | dict[str, Any]
 """A loss as in a configuration (see `losses.build`)."""

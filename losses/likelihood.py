@@ -19,14 +19,14 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
-from losses._blocks import Block, Blocks, is_small
-from losses._interface import SegmentationLoss
-from losses._options import choose, class_weights_of, number
-from losses._reading import (
+from ._blocks import Block, Blocks, is_small
+from ._interface import SegmentationLoss
+from ._optional import Bool, Float, Shaped
+from ._options import choose, class_weights_of, number
+from ._reading import (
     Logits,
     Scalar,
     Target,
@@ -39,7 +39,7 @@ from losses._reading import (
     read,
     wide,
 )
-from losses._sums import Kernel, RegionSums, Sums, nll, of_true
+from ._sums import Kernel, RegionSums, Sums, nll, of_true
 
 Weights = tuple[float, float] | Float[Tensor, " k"]
 """Weights of classes: (of class 0, of every other class), or one for each (two for the sigmoid)."""

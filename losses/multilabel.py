@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from losses._interface import Loss
-from losses._options import class_weights_of
-from losses._reading import Logits, Maps, Scalar, Target, Values, Weight
+from ._interface import Loss
+from ._optional import Float, Shaped
+from ._options import class_weights_of
+from ._reading import Logits, Maps, Scalar, Target, Values, Weight
 
 
 class MultiLabelLoss(Loss):

@@ -18,13 +18,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float, Num
 from torch import Tensor
 
-from losses._interface import MapLoss, components, to_numpy
-from losses._reading import (
+from ._interface import MapLoss, components, to_numpy
+from ._optional import Bool, Float, Num, np
+from ._reading import (
     Logits,
     Maps,
     Scalar,
@@ -35,9 +34,9 @@ from losses._reading import (
     read,
     wide,
 )
-from losses._trust import trusted
-from losses.building import build
-from losses.overlap import DiceLoss
+from ._trust import trusted
+from .building import build
+from .overlap import DiceLoss
 
 
 class InverseSizeDiceLoss(MapLoss, DiceLoss):

@@ -20,14 +20,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import torch
-from jaxtyping import Bool, Float
 from torch import Tensor
 
-from losses._blocks import Blocks
-from losses._interface import SegmentationLoss
-from losses._options import choose, class_weights_of, number
-from losses._reading import Scalar, is_readable, probability
-from losses._sums import RegionSums, Sums
+from ._blocks import Blocks
+from ._interface import SegmentationLoss
+from ._optional import Bool, Float
+from ._options import choose, class_weights_of, number
+from ._reading import Scalar, is_readable, probability
+from ._sums import RegionSums, Sums
 
 
 class OverlapLoss(SegmentationLoss):

@@ -53,3 +53,9 @@ LOSSES: dict[str, Entry] = {
     "ce_kl": Entry("losses.size:CrossEntropyKLLoss", "CE + KL size"),
 }
 """Name in a configuration -> import path and label."""
+
+if __package__ != "losses":  # installed, as dicebench.losses
+    LOSSES = {
+        name: Entry(path.replace("losses", __package__, 1), label)
+        for name, (path, label) in LOSSES.items()
+    }

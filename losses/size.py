@@ -17,14 +17,14 @@ Cross-entropy and a distance between predicted and true proportions of the class
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from losses._interface import SegmentationLoss
-from losses._options import number
-from losses._reading import Logits, Scalar, Target, Weight, no_autocast, or_one, read, wide
-from losses._sums import RegionSums, Sums, of_true
+from ._interface import SegmentationLoss
+from ._optional import Float
+from ._options import number
+from ._reading import Logits, Scalar, Target, Weight, no_autocast, or_one, read, wide
+from ._sums import RegionSums, Sums, of_true
 
 
 class _SizeLoss(SegmentationLoss):

@@ -186,3 +186,27 @@ def test_an_installed_library_is_no_part_of_the_project(tmp_path, monkeypatch, k
         monkeypatch.syspath_prepend(tmp_path / folder)
     assert closure("in_mine").keys() == {"in_mine"}
     assert closure(f"in_{kind[:4]}") == {}
+
+
+@pytest.mark.parametrize("package", ["losses", "dicebench.losses"])
+@pytest.mark.parametrize(
+    ("line", "modules"),
+    [
+        ("from {} import DiceLoss", {"overlap"}),
+        ("from {}.overlap import DiceLoss", {"overlap"}),
+        ("from {} import SumLoss", {"hybrid"}),
+        ("from {} import build", {"overlap", "hybrid", "boundary", "objects", "size"}),
+        ("from {} import nearest", set()),
+    ],
+)
+def test_a_custom_loss_counts_with_the_losses_that_it_imports(
+    tmp_path, monkeypatch, package, line, modules
+):
+    (tmp_path / "derived.py").write_text(line.format(package) + "\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = closure("derived")
+    stems = {path.stem for path in found.values()}
+    assert {name.partition(".")[0] for name in found} == {"derived", "losses"}
+    families = {"overlap", "likelihood", "hybrid", "boundary", "objects", "size"}
+    assert modules <= stems
+    assert modules or not families & stems

@@ -77,8 +77,9 @@ def axes(study: Study) -> list[tuple[str, str]]:
 
 
 def commit(record: dict[str, Any]) -> str:
-    """Return the commit that a run was trained with."""
-    return f"{record['commit'] or 'none'}{' (with changes)' if record['dirty'] else ''}"
+    """Return the commit, or the release of the package, that a run was trained with."""
+    source = record["commit"] or record.get("release") or "none"
+    return f"{source}{' (with changes)' if record['dirty'] else ''}"
 
 
 def counts(values: Iterable[Any]) -> str:

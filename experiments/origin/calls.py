@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PATCH_BYTES = 10**7
 """Largest difference that is stored."""
-SUITE = ("losses", "experiments", "analysis")
+SUITE = ("dicebench", "losses", "experiments", "analysis")
 NAMES = ("Name", "Version")
 
 

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from experiments.layout import CONFIG, CONTACT, FIGURES, ORIGIN, PAPER, RECORDS, REPORT, RUNS
 from experiments.origin import calls, datasets
+from experiments.origin.repository import release
 from experiments.plan import versions
 from experiments.plan.looks import LOOKS
 
@@ -144,7 +145,7 @@ def _workflow(study: Study, history: Sequence[Mapping[str, Any]]) -> dict[str, A
         "description": PARTS[SNAKEFILE],
         "url": _to(f"{WORKFLOW}/"),
         "encodingFormat": "text/plain",
-        "version": f"{last['commit']}{changed}" if last.get("commit") else "unknown",
+        "version": f"{last['commit']}{changed}" if last.get("commit") else release() or "unknown",
         "license": _to(MIT),
         "programmingLanguage": _to(SNAKEMAKE),
         "conformsTo": _to(BIOSCHEMAS),

@@ -9,9 +9,11 @@ import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[2]
+"""Folder of the project's packages: the repository, or the installed package `dicebench`."""
 SECONDS = 10.0
 """Longest time that git may take."""
 SOURCES = (".py", ".pyi", ".pyx", ".smk", ".yaml", ".yml", ".toml", ".j2", ".css", ".js")
@@ -62,6 +64,8 @@ def call(*words: str, folder: str | Path = PROJECT, index: Path | None = None) -
 
     index: a copy of the repository's index that is read and written in its place.
     """
+    if folder == PROJECT and (package := release()):  # git would look at a repository around it
+        raise GitError(f"the code is the installed package {package}")
     own = {"GIT_INDEX_FILE": str(index)} if index else {}
     environment = os.environ | {"GIT_OPTIONAL_LOCKS": "0", "GIT_LITERAL_PATHSPECS": "1"} | own
     try:
@@ -83,6 +87,12 @@ def call(*words: str, folder: str | Path = PROJECT, index: Path | None = None) -
         known = [reason for words_, reason in REASONS.items() if words_ in message]
         raise GitError((known or [f"git {words[0]} ended with status {done.returncode}"])[0])
     return done.stdout
+
+
+def release() -> str | None:
+    """Return name and version of the package if the code is installed, as ``dicebench 1.2.3``."""
+    is_package = (PROJECT / "__init__.py").is_file()  # the repository is no package
+    return f"dicebench {metadata.version('dicebench')}" if is_package else None
 
 
 def state(folder: str | Path = PROJECT) -> State:

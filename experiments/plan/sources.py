@@ -1,6 +1,6 @@
 """The project's files that a module is made of: its imports, direct or not.
 
-Standard library only. No module is imported: the files are parsed.
+Standard library and names of losses only. No module is imported: the files are parsed.
 """
 
 import ast
@@ -12,6 +12,11 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from losses import LOSSES
+from losses.building import SUM
+
+PROJECT = Path(__file__).parents[2]
+"""Folder of the project's packages: the repository, or the installed package `dicebench`."""
 LIBRARIES = tuple(
     str(Path(sysconfig.get_paths()[kind]))
     for kind in ("stdlib", "platstdlib", "purelib", "platlib")
@@ -27,9 +32,12 @@ def sources(*modules: str) -> list[str]:
 
 
 def closure(*modules: str) -> dict[str, Path]:
-    """Return name -> file of the project's modules that modules import, themselves included."""
+    """Return name -> file of the project's modules that modules import, themselves included.
+
+    `dicebench.losses` counts as `losses`, and the version of `dicebench` not at all.
+    """
     files: dict[str, Path] = {}
-    waiting = [part for module in modules for part in _with_packages(module)]
+    waiting = [part for module in modules for part in _with_packages(_own_name(module))]
     while waiting:
         name = waiting.pop()
         if name in files or (path := locate(name)) is None:
@@ -80,7 +88,9 @@ def _top_folder(top: str) -> Path | None:
     else:
         origin = Path(spec.origin)
         path = origin.parent if origin.name == "__init__.py" else origin.with_suffix("")
-    if path is None or str(path).startswith(LIBRARIES):
+    if path is None or path.parent == PROJECT:
+        return path
+    if str(path).startswith(LIBRARIES):
         return None
     return None if {"site-packages", "dist-packages"} & {*path.parts} else path
 
@@ -108,10 +118,27 @@ def _imports(path: Path, module: str, changed: int) -> tuple[str, ...]:
             base = ".".join(parts[: len(parts) - node.level + 1]) if node.level else ""
             base = ".".join(filter(None, (base, node.module)))
             names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+            if _own_name(base) == "losses":
+                names += [name for alias in node.names for name in _on_first_use(alias.name)]
         elif isinstance(node, ast.Attribute) and node.attr == "iter_modules":
             # A package that discovers its modules imports them all.
             names += [f"{package}.{file.stem}" for file in path.parent.glob("*.py")]
-    return tuple(names)
+    return tuple(_own_name(name) for name in names if name != "dicebench")
+
+
+def _own_name(module: str) -> str:
+    """Return the name of a module in the repository: ``losses`` for ``dicebench.losses``."""
+    return module.removeprefix("dicebench.")
+
+
+def _on_first_use(name: str) -> set[str]:
+    """Return the modules that the package `losses` imports when a name of it is used.
+
+    >>> _on_first_use("DiceLoss"), len(_on_first_use("build")) > 5
+    ({'losses.overlap'}, True)
+    """
+    paths = [path.split(":") for path in (*(entry.path for entry in LOSSES.values()), SUM)]
+    return {module for module, loss in paths if name in (loss, "build")}
 
 
 def _statements(node: ast.AST) -> Iterator[ast.AST]:

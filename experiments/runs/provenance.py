@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.files import file_sha256
-from experiments.origin.repository import git
+from experiments.origin.repository import git, release
 from experiments.plan import versions
 from experiments.plan.dataset import stat
 from experiments.plan.losses import custom_modules
@@ -88,10 +88,11 @@ def begin(run: RunSpec) -> dict[str, Any]:
 
 @cache
 def origin() -> dict[str, Any]:
-    """Return the commit and the versions of a record."""
+    """Return the commit, or the release of an installed package, and the versions of a record."""
     status = git("status", "--porcelain")
     return {
         "commit": git("rev-parse", "HEAD"),
+        "release": release(),
         "dirty": None if status is None else bool(status),
         "versions": versions.versions(*versions.PACKAGES),
     }
