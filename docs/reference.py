@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from analysis.steps import STEPS as ANALYSIS
-from docs import studies
+from docs import results_page, studies
 from experiments.plan.config import Training, schema
 from experiments.plan.knobs import KNOBS
 from experiments.steps import STEPS as EXPERIMENTS
@@ -62,8 +62,14 @@ def work(place: str) -> str:
     return text[0].upper() + text[1:]
 
 
-TABLES = {"knobs": knobs, "training": training, "steps": steps, "studies": studies.table}
-"""Name of a table in the pages -> its lines."""
+TABLES = {
+    "answer": results_page.answer,
+    "knobs": knobs,
+    "training": training,
+    "steps": steps,
+    "studies": studies.table,
+}
+"""Name of a table or list in the pages -> its lines."""
 
 
 def filled(text: str) -> str:

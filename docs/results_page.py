@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +22,7 @@ import pandas as pd
 
 from analysis import claims, recommendation
 from analysis.calibration import SMALLEST
+from analysis.steps import ANSWER
 from analysis.verdicts import POOLED, headline
 from experiments.layout import CALIBRATION, RECORDS, VERDICTS
 
@@ -28,6 +31,8 @@ KEPT = DOCS / "results"
 PAGE = DOCS / "results.md"
 TEXTS = dict.fromkeys(("threshold", "setting", "looks", "fails_on", "claim", "family"), str)
 """Columns that are text even if they are empty or hold numbers."""
+ANSWERS = "quick"
+"""Study whose answer the README gives."""
 PRIMARY = ("imbalance", "boundary", "object_size", "noise", "threshold")
 LOOKED = " ".join(map(str, claims.LOOKS))
 """Label of adaptive seeds in the tables of error rates."""
@@ -54,6 +59,8 @@ def keep(folder: Path) -> None:
     for part, table in tables.items():
         if len(table):
             table.to_csv(KEPT / f"{name}{part}.csv", index=False)
+    if (folder / ANSWER).is_file():
+        shutil.copy(folder / ANSWER, KEPT / f"{name}_answer.txt")
 
 
 def headlines(table: pd.DataFrame) -> pd.DataFrame:
@@ -330,6 +337,15 @@ def seen(table: pd.DataFrame) -> str:
         for row in table.itertuples()
     )
     return markdown(["look", "primary verdicts decided", "runs added", "end"], rows)
+
+
+def answer() -> Iterator[str]:
+    """Yield the advice and the claims of the study in ANSWERS, as the report's first screen."""
+    text = (KEPT / f"{ANSWERS}_answer.txt").read_text()
+    yield from re.findall(r"^- .*$", text.partition("Threshold 0.5")[0], re.MULTILINE)
+    yield ""
+    claims_part = text.partition("### Claims")[2].partition("###")[0]
+    yield from re.findall(r"^- .*$", claims_part, re.MULTILINE)
 
 
 def decided(table: pd.DataFrame) -> str:
