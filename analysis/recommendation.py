@@ -42,8 +42,6 @@ COLUMNS = {
     "setting": "label of the training setting; empty for a study without axes",
     "loss": "name of the loss in the configuration",
     "score": "mean Dice score over images, seeds, levels and datasets; a diverged run scores 0",
-    "score_low": "lower end of the 95% interval of the score, from the draws",
-    "score_high": "upper end",
     "rank": "rank by score, 1 is the best; ties share the smaller rank",
     "low": "lower end of the 95% interval of the rank",
     "high": "upper end",
@@ -59,8 +57,8 @@ COLUMNS = {
     "levels": "number of levels that are averaged, over all datasets",
     "n": "smallest number of seeds of a level; one seed gives no draws on a dataset",
 }
-"""Columns of ``recommendation.csv``. Without draws `score_low`, `score_high` and the columns from
-`low` to `fails_on` are empty, as are `yes` and `fails_on` where they do not apply."""
+"""Columns of ``recommendation.csv``. Without draws the columns from `low` to `fails_on` are empty,
+as are `yes` and `fails_on` where they do not apply."""
 JOINED = "; "
 """Separator of `fails_on`."""
 YES = "yes"

@@ -43,8 +43,7 @@ NUMBERS = {
         *("p", "p_corrected", "seeds_needed", "look", "next_low", "next_high", "next_probability"),
     ),
     RECOMMENDATION: (
-        *("score", "score_low", "score_high", "rank", "low", "high"),
-        *("best", "near", "regret", "bound"),
+        *("score", "rank", "low", "high", "best", "near", "regret", "bound"),
         *("datasets", "levels", "n"),
     ),
     COMPARISONS: ("value", "low", "high", "n", "p", "p_corrected", "detectable"),

@@ -147,8 +147,7 @@ def test_every_entry_has_a_use_and_a_title():
 
 
 def advice(**columns):
-    row = dict.fromkeys(COLUMNS, "") | {"threshold": "0.5", "score": 0.5, "score_low": 0.4}
-    return row | {"score_high": 0.6} | columns
+    return dict.fromkeys(COLUMNS, "") | {"threshold": "0.5", "score": 0.5} | columns
 
 
 def test_the_losses_by_situation_are_marked(config):
@@ -158,13 +157,16 @@ def test_the_losses_by_situation_are_marked(config):
     table = pd.DataFrame(
         [
             advice(**at, loss="dice", advised="yes", may_be_as_good="yes"),
-            advice(**at, loss="cross_entropy", may_be_as_good="yes", score_low=float("nan")),
+            advice(**at, loss="cross_entropy", may_be_as_good="yes"),
             advice(**at, loss="my_loss", score=0.25),
             advice(**at | {"situation": "flipped labels"}, loss="dice"),
             advice(**at | {"threshold": "tuned"}, loss="dice", score=0.9),
         ]
     )
-    wide = by_situation.wide(by_situation.by_situation(study, table, "wbc"))
+    known = table[table["loss"] != "cross_entropy"]
+    compared = known.assign(against="", low=0.4, high=0.6)
+    compared = pd.concat([compared, compared.assign(against="dice", low=-1.0, high=1.0)])
+    wide = by_situation.wide(by_situation.by_situation(study, table, compared, "wbc"))
     assert list(wide.columns) == ["loss", "as is", "flipped labels"]
     assert list(wide["loss"]) == ["Dice", "", "Cross-entropy", "", "my_loss", ""]
     assert list(wide["as is"]) == ["0.500*", "0.40 to 0.60", "0.500=", "", "0.250", "0.40 to 0.60"]

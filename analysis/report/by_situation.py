@@ -1,4 +1,4 @@
-"""The losses by situation, from ``recommendation.csv``: mean Dice scores with 95% intervals."""
+"""The losses by situation: mean Dice scores with 95% intervals, and the advice."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pandas as pd
 
 from analysis.figures import style
 from analysis.recommendation import SUITE, YES
+from analysis.scores.metrics import select
 
 if TYPE_CHECKING:
     from experiments.plan.study import Study
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 BEST, AS_GOOD = "best", "may be as good"
 SIGNS = {BEST: "*", AS_GOOD: "="}
 """Mark -> sign after a mean."""
-COLUMNS = ("situation", "loss", "score", "score_low", "score_high", "mark")
+COLUMNS = ("situation", "loss", "score", "low", "high", "mark")
+CELL = ("situation", "scope", "threshold", "setting", "loss")
+"""Columns that identify a loss in a situation."""
 
 
 def scopes(study: Study, table: pd.DataFrame) -> list[str]:
@@ -28,20 +31,24 @@ def scopes(study: Study, table: pd.DataFrame) -> list[str]:
 
 
 def by_situation(
-    study: Study, table: pd.DataFrame, scope: str, threshold: str = "0.5"
+    study: Study,
+    advice: pd.DataFrame,
+    compared: pd.DataFrame,
+    scope: str,
+    threshold: str = "0.5",
 ) -> pd.DataFrame:
     """Return a row of COLUMNS per situation and loss, at the reference setting.
 
-    mark: BEST for the loss of least expected regret, AS_GOOD for those that may be as good.
+    advice, compared: ``recommendation.csv`` and ``comparisons.csv``. mark: BEST for the loss of
+    least expected regret, AS_GOOD for those that may be as good.
     """
-    chosen = table[
-        (table["scope"] == scope)
-        & (table["threshold"] == threshold)
-        & (table["setting"] == study.settings[0].label)
-    ]
-    as_good = chosen["may_be_as_good"].map({YES: AS_GOOD}).fillna("")
-    mark = as_good.where(chosen["advised"] != YES, BEST)
-    return chosen.assign(loss=chosen["loss"].map(style.name), mark=mark)[list(COLUMNS)]
+    at = {"scope": scope, "threshold": threshold, "setting": study.settings[0].label}
+    rows = select(advice, **at)[[*CELL, "score", "advised", "may_be_as_good"]]
+    own = select(compared, **at, against="")[[*CELL, "low", "high"]]
+    rows = rows.merge(own, how="left", on=list(CELL))
+    as_good = rows["may_be_as_good"].map({YES: AS_GOOD}).fillna("")
+    mark = as_good.where(rows["advised"] != YES, BEST)
+    return rows.assign(loss=rows["loss"].map(style.name), mark=mark)[list(COLUMNS)]
 
 
 def wide(rows: pd.DataFrame) -> pd.DataFrame:
@@ -65,6 +72,6 @@ def _mean(row: Any) -> str:
 
 
 def _interval(row: Any) -> str:
-    if row is None or np.isnan(row.score_low):
+    if row is None or np.isnan(row.low):
         return ""
-    return f"{row.score_low:.2f} to {row.score_high:.2f}"
+    return f"{row.low:.2f} to {row.high:.2f}"

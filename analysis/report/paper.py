@@ -48,11 +48,15 @@ PRINTED = {
         *("claimed", "n"),
     ),
     SCORES: (
-        *("dataset", "stress", "setting", "loss", "runs", "DSC", "IoU", "precision", "recall"),
-        *("HD95, px", "small objects hit", "area ratio", "Brier"),
+        *("dataset", "experiment", "level", "setting", "loss", "runs", "DSC", "precision"),
+        *("recall", "HD95, px", "small objects hit", "area ratio"),
+    ),
+    "whole_runs": (
+        *("dataset", "experiment", "level", "setting", "loss", "ok", "predict nothing"),
+        *("predict everything", "first foreground, step", "ECE"),
     ),
     "properties_of_each_stressed_dataset": (
-        *("dataset", "stress", "split", "images", "empty", "fraction", "label_fraction"),
+        *("dataset", "experiment", "level", "split", "images", "empty", "fraction"),
         *("objects", "size_q50", "agreement", "contrast"),
     ),
 }
@@ -103,7 +107,7 @@ def _main_tables(results: Results, folder: Path) -> list[str]:
     """Write the losses by situation and the verdicts; return the stems of the files."""
     study, found = results.study, []
     for scope in by_situation.scopes(study, results.recommendation):
-        rows = by_situation.by_situation(study, results.recommendation, scope)
+        rows = by_situation.by_situation(study, results.recommendation, results.comparisons, scope)
         caption = (
             f"Mean Dice score of each loss by situation ({latex.text(scope)}, threshold 0.5), with "
             r"its 95\% interval. Bold: the loss of least expected regret. $\dagger$: another loss "

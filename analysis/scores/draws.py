@@ -145,15 +145,13 @@ def new_dataset(
 class Summary:
     """Scores and draws in numbers: arrays with a value per loss, NaN for a loss without draws.
 
-    score: mean score; score_low, score_high: its 95% interval, within 0 and 1. rank: by score; ties
-    share the smaller rank. low, high: 95% interval of the rank. best: probability to have the
-    greatest score, ties included. near: probability to be within NEAR of it. regret: expected loss
-    of score against the best loss; bound: its 95% quantile.
+    score: mean score. rank: by score; ties share the smaller rank. low, high: 95% interval of the
+    rank. best: probability to have the greatest score, ties included. near: probability to be
+    within NEAR of it. regret: expected loss of score against the best loss; bound: its 95%
+    quantile.
     """
 
     score: np.ndarray
-    score_low: np.ndarray
-    score_high: np.ndarray
     rank: np.ndarray
     low: np.ndarray
     high: np.ndarray
@@ -197,9 +195,7 @@ def summary(
         regret = np.clip(draws.max(1, keepdims=True) - draws, 0, 1)
         rank = places(draws)
         low, high = np.percentile(rank, [2.5, 97.5], axis=0, method="nearest")
-        score_low, score_high = np.percentile(draws.clip(0, 1), [2.5, 97.5], axis=0)
         of_draws = {"low": low, "high": high, "best": (rank == 1).mean(0)}
-        of_draws |= {"score_low": score_low, "score_high": score_high}
         of_draws |= {"near": (regret <= NEAR).mean(0), "regret": regret.mean(0)}
         for name, values in (of_draws | {"bound": np.quantile(regret, SURE, axis=0)}).items():
             result[name][known] = values
