@@ -5,7 +5,6 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from dicebench import HOME, __version__
@@ -82,13 +81,10 @@ def _enter() -> None:
         raise SystemExit(
             "dicebench: the suite is not installed; install it with: pip install 'dicebench[suite]'"
         )
-    own = [str(HOME), os.getcwd()]
-    others = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
-    others = [folder for folder in others if folder not in own]
-    os.environ["PYTHONPATH"] = os.pathsep.join(own + others)
-    os.environ["PYTHONSAFEPATH"] = "1"  # else `python -m` puts the current folder before the suite
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    sys.path[:0] = own
+    sys.path.insert(0, str(HOME))
+    from experiments.driver import find_packages
+
+    find_packages(str(HOME))
 
 
 if __name__ == "__main__":
