@@ -61,7 +61,7 @@ def test_a_sentence_has_the_advice_and_its_numbers_from_the_recommendation(four)
     bound = np.ceil(rows.loc["dice", "bound"] * 1000) / 1000
     assert sentences(results)["Rare foreground (3% of pixels)"] == (
         f"Dice ({score['dice']}); Cross-entropy ({score['cross_entropy']}) is worse. "
-        f"You lose at most {max(bound, 0.001):.3f}.".replace("0.", ".", 1)
+        f"Dice: at most {max(bound, 0.001):.3f} below the best.".replace("0.", ".", 1)
     )
     flipped = sentences(results)["Flipped labels (30%)"]
     assert flipped.startswith("Cross-entropy (.8")
@@ -72,7 +72,7 @@ def test_situations_without_a_difference_are_in_one_sentence(four):
     said = sentences(found(Study(four), planted(by_stress(BEST))))
     assert list(said) == ["Rare foreground (3% of pixels)", "Flipped labels (30%)", "Otherwise"]
     words = said["Otherwise"]
-    assert words.startswith("no difference that this study can tell (as is .")
+    assert words.startswith("no difference in mean DSC that this study can tell (as is .")
     assert f"; {MIXED} ." in words
     assert f"; {BLURRED} ." in words
     said = sentences(found(Study(four), planted(lambda *_: 60)))

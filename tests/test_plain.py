@@ -30,8 +30,8 @@ def row_of(**columns):
             "Dice finds rare foreground no better than Cross-entropy",
         ),
         ({}, "Not settled whether Dice finds rare foreground better than Cross-entropy"),
-        ({"low": 0.01}, "Dice finds rare foreground better than Cross-entropy, size not settled"),
-        ({"high": -0.01}, "Dice finds rare foreground worse than Cross-entropy, size not settled"),
+        ({"low": 0.01}, "Dice finds rare foreground better than Cross-entropy" + plain.UNSETTLED),
+        ({"high": -0.01}, "Dice finds rare foreground worse than Cross-entropy" + plain.UNSETTLED),
     ],
 )
 def test_a_verdict_is_a_plain_sentence_in_the_direction_of_the_effect(columns, words):

@@ -102,7 +102,7 @@ def in_short(study: Study, cases: Sequence[Case]) -> Iterator[tuple[str, str]]:
     if alike:
         spans = [f"{_lead(case).lower()} {_span(case.scores.values())}" for case in alike]
         lead = "Otherwise" if others else "All situations"
-        yield lead, f"no difference that this study can tell ({'; '.join(spans)})."
+        yield lead, f"no difference in mean DSC that this study can tell ({'; '.join(spans)})."
 
 
 def _no_difference(study: Study, case: Case) -> bool:
@@ -139,14 +139,14 @@ def advice_of(study: Study, case: Case) -> str:
         scores = _span([case.scores[loss] for loss in worse])
         words += f"; not {joined([style.name(loss) for loss in worse])} ({scores})"
     bound = max(np.ceil(case.bound * 1000) / 1000, 0.001)
-    return f"{words}. You lose at most {short(bound)}."
+    return f"{words}. {style.name(case.alike[0])}: at most {short(bound)} below the best."
 
 
 def _apart(case: Case) -> str:
     """Return the losses of the advice that are better than the reference."""
     better = [loss for loss in case.alike if case.told.get(loss) == BETTER]
     if not better:
-        return "not told apart"
+        return "not told apart from them"
     return "worse" if len(better) == len(case.alike) else f"worse than {_names(better)}"
 
 

@@ -26,7 +26,7 @@ SIGNS = {"supported": "✓", "contradicted": "✗", "undecided": "?"}
 NO_SIGN = "–"
 MECHANISM = "mechanism"
 ON_GENERATED = "generated images"
-UNSETTLED = ", size not settled"
+UNSETTLED = ", not settled whether enough to matter"
 
 Row = Mapping[str, Any]
 """A verdict."""

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from analysis import recommendation
 from analysis.figures import style
-from analysis.report import tables
+from analysis.report import sure, tables
 from analysis.report.answer import Answer, answer
 from analysis.report.cards import cards, left_out
 from analysis.report.contents import contents, titles
@@ -88,6 +88,7 @@ def render(results: Results) -> str:
         study=study,
         answer=answer(results),
         seeds=style.seeds(study),
+        images=sure.images(study),
         axes=[(style.title(axis), values) for axis, values in axes(study)],
         advice=recommendation.headline(study, results.recommendation),
         near=NEAR,

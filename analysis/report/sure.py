@@ -45,15 +45,21 @@ def lines(
 
 def basis(study: Study) -> str:
     """Return the seeds and images that the answer is from."""
+    one = f": {ESTIMATES}" * (len(study.seeds) == 1)
+    real = any(not dataset.controlled for dataset in study.datasets.values())
+    alone = "" if real else "; real images are not in this study"
+    return f"{style.seeds(study)} on {images(study)}{one}{alone}"
+
+
+def images(study: Study) -> str:
+    """Return the kinds of a study's datasets."""
     real = [dataset for dataset in study.datasets.values() if not dataset.controlled]
     public = [dataset for dataset in real if dataset.source in DATASETS]
     own = [dataset.name for dataset in real if dataset not in public]
-    images = [style.counted(len(public), "public dataset")] * bool(public)
-    images += [f"your images ({', '.join(own)})"] * bool(own)
-    images += ["generated images"] * (len(real) < len(study.datasets))
-    basis = f"{style.seeds(study)} on {joined(images, 'and')}"
-    one = f": {ESTIMATES}" * (len(study.seeds) == 1)
-    return f"{basis}{one}{'' if real else '; real images are not in this study'}"
+    kinds = [style.counted(len(public), "public dataset")] * bool(public)
+    kinds += [f"your images ({', '.join(own)})"] * bool(own)
+    kinds += ["generated images"] * (len(real) < len(study.datasets))
+    return joined(kinds, "and")
 
 
 def detectable(study: Study, scopes: Sequence[str], compared: pd.DataFrame) -> str:
