@@ -71,6 +71,16 @@ class Stamps(stamps.Stamps):
         read = {before.path for before in stamp.after}
         return [str(look.path) for look in self.look.values() if not read.isdisjoint(look.made)]
 
+    def sweep(self) -> None:
+        """Remove the stamps that are void, also those of steps that read a void decision."""
+        for look in self.look.values():
+            if look.void():
+                look.path.unlink(missing_ok=True)
+        for stamp in self.all():
+            if not all(Path(path).exists() for path in self.decision_of(stamp)):
+                stamp.path.unlink(missing_ok=True)
+        super().sweep()
+
     @cached_property
     def estimates(self) -> Stamp:
         """The numbers behind the figures."""

@@ -257,7 +257,9 @@ def advice(table: pd.DataFrame, scope: str) -> str:
     return markdown(["situation", "threshold 0.5", "tuned threshold"], rows)
 
 
-def rates(table: pd.DataFrame, numbers: Sequence[int]) -> str:
+def rates(
+    table: pd.DataFrame, numbers: Sequence[int], thresholds: Sequence[str] = ("0.5", "tuned")
+) -> str:
     """Return the error rates of whole families of verdicts: a row per threshold and seeds.
 
     At the smallest differences: false verdicts just below and exactly there, and those of as many
@@ -265,7 +267,7 @@ def rates(table: pd.DataFrame, numbers: Sequence[int]) -> str:
     """
 
     def rows() -> Iterator[Sequence[str]]:
-        for threshold in ("0.5", "tuned"):
+        for threshold in thresholds:
             for looks, n in [*(("", n) for n in numbers), (LOOKED, max(claims.LOOKS))]:
                 own = only(table, threshold=threshold, n=n, looks=looks)
                 false = only(own, claim="").set_index("effect")

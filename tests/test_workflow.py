@@ -130,7 +130,8 @@ def test_a_loss_of_ones_own_trains_alone_and_stands_in_every_figure(studied):
     figures = folder / "results" / "tiny" / "figures"
     for figure in figures.glob("*.svg"):
         if not figure.name.startswith(("threshold_", "card_")):  # of some losses alone
-            assert "my_loss" in figure.read_text(), figure
+            text = figure.read_text()  # losses with equal values may be one line
+            assert "my_loss" in text or "all losses" in text, figure
     assert "Nothing to be done" in snakemake(folder)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import textwrap
 import warnings
@@ -361,5 +362,7 @@ def save(figure: Figure, stem: Path) -> None:
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font", UserWarning)
         hover.save_svg(figure, stem.with_name(f"{stem.name}.svg"), metadata={"Date": None})
         for suffix, metadata in ((".pdf", {"CreationDate": None}), (".png", {})):
-            figure.savefig(stem.with_name(f"{stem.name}{suffix}"), metadata=metadata)
+            content = io.BytesIO()  # on a full disk the PDF writer fails with an error of its own
+            figure.savefig(content, format=suffix[1:], metadata=metadata)
+            stem.with_name(f"{stem.name}{suffix}").write_bytes(content.getvalue())
     plt.close(figure)

@@ -15,7 +15,7 @@ from analysis.effects import Tables
 from analysis.figures import style
 from analysis.figures.cards import compared, names
 from analysis.figures.scope import of_experiments
-from analysis.report.tables import interval, signed
+from analysis.report.tables import interval, minus, signed
 from analysis.scores import metrics, statistics, tuning
 from analysis.verdicts import POOLED
 from experiments.card import ADDED
@@ -109,8 +109,8 @@ def documented(path: str) -> Row:
     formula, _, about = (ast.get_docstring(classes[name]) or "").partition("\n\n")
     return {
         "formula": " ".join(formula.split()),
-        "about": " ".join(about.split()),
-        "minimiser": _minimiser(classes, name),
+        "about": minus(" ".join(about.split())),
+        "minimiser": minus(_minimiser(classes, name)),
     }
 
 
@@ -133,7 +133,8 @@ def theory(measured: pd.DataFrame, loss: str) -> Iterator[str]:
 
     >>> rows = [("in_rim", "a", q / 10, q / 10) for q in range(1, 10)]
     >>> table = pd.DataFrame([*rows, ("rim_threshold", "a", 0.5, 0.5)])
-    >>> next(theory(table.set_axis(["quantity", "loss", "x", "value"], axis=1), "a"))[-47:]
+    >>> table.columns = ["quantity", "loss", "x", "value"]
+    >>> next(theory(table, "a")).partition(", ")[2]
     'it predicts the share itself (p within 0.00 of it).'
     """
     own = metrics.select(measured, loss=loss).dropna(subset=["x", "value"])
