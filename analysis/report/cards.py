@@ -92,7 +92,9 @@ def definition(spec: Row, name: str) -> Row:
     options = ", ".join(f"{k} = {json.dumps(v)}" for k, v in spec.items() if k != "use")
     if use not in LOSSES:
         return {"formula": "", "path": use, "options": options}
-    return documented(LOSSES[use].path) | {"path": LOSSES[use].path, "options": options}
+    path = LOSSES[use].path
+    texts = {name: minus(text) for name, text in documented(path).items()}
+    return texts | {"path": path, "options": options}
 
 
 def documented(path: str) -> Row:
@@ -109,8 +111,8 @@ def documented(path: str) -> Row:
     formula, _, about = (ast.get_docstring(classes[name]) or "").partition("\n\n")
     return {
         "formula": " ".join(formula.split()),
-        "about": minus(" ".join(about.split())),
-        "minimiser": minus(_minimiser(classes, name)),
+        "about": " ".join(about.split()),
+        "minimiser": _minimiser(classes, name),
     }
 
 
