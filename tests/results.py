@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from analysis import recommendation, verdicts
 from analysis.results import Results
@@ -46,3 +47,12 @@ def whole_record(run):
         "versions": {"numpy": "2"},
         "written": "2026-01-01",
     }
+
+
+def write_sheet(results):
+    """A contact sheet of the dataset `controlled`."""
+    contact = results.study.file(layout.CONTACT)
+    contact.mkdir()
+    Image.new("RGB", (8, 8)).save(contact / "controlled_1.png")
+    entry = {"controlled_1": {"dataset": "controlled", "caption": "Training images."}}
+    (contact / layout.CAPTIONS).write_text(json.dumps(entry))

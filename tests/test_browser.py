@@ -6,13 +6,12 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from PIL import Image
 
 from analysis.figures import draw
 from analysis.report import report
 from experiments import layout
 from tests.conftest import TINY
-from tests.results import write_results
+from tests.results import write_results, write_sheet
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -28,11 +27,7 @@ def study(tmp_path_factory):
     results = write_results(tmp_path_factory.mktemp("results") / "tiny", config)
     for name in ("verdicts", "ranking", "imbalance_controlled", "imbalance_other"):
         draw.run(results, name)
-    contact = results.study.file(layout.CONTACT)
-    contact.mkdir()
-    Image.new("RGB", (8, 8)).save(contact / "controlled_1.png")
-    entry = {"controlled_1": {"dataset": "controlled", "caption": "Training images."}}
-    (contact / layout.CAPTIONS).write_text(json.dumps(entry))
+    write_sheet(results)
     results.study.file(layout.REPORT).write_text(report.render(results), encoding="utf-8")
     return results.study
 

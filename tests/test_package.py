@@ -1,9 +1,7 @@
 """The wheel: losses that need torch only, the command `dicebench`, and a study with it."""
 
 import json
-import os
 import re
-import subprocess
 import sys
 import sysconfig
 import tomllib
@@ -19,6 +17,7 @@ import dicebench
 import losses
 from analysis.report.provenance import commit
 from experiments.runs import provenance
+from tests.workflow import output
 
 ROOT = Path(__file__).parents[1]
 UV = Path(sys.executable).with_name("uv")
@@ -29,18 +28,7 @@ READ_MAPS = {"boundary", "hausdorff", "blob", "inverse_size_dice", "dice_boundar
 
 def run(*words, folder, ok=True, **variables):
     """Run a command outside the repository; return its output."""
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | variables
-    done = subprocess.run(
-        words,
-        cwd=folder,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-    )
-    assert (done.returncode == 0) == ok, done.stdout[-6000:]
-    return done.stdout
+    return output(folder, words, variables, ok)
 
 
 def build(source, folder, *options):

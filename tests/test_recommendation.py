@@ -12,7 +12,7 @@ from experiments.plan.knobs import KNOBS, Stress
 from experiments.plan.study import Study
 from tests.conftest import write_folder
 from tests.results import write_results
-from tests.tables import good, lose, results_of, table_of
+from tests.tables import good, lose, planted, results_of, table_of
 
 
 @pytest.mark.parametrize(
@@ -98,17 +98,6 @@ def test_a_varied_training_field_counts_at_the_setting_only(tiny):
     assert len(stresses(Study(tiny))["rare foreground"]) == 2
 
 
-def scores_of(scores, spread=2):
-    """Counts with these Dice scores, in percent, of a loss; seeds differ by `spread`."""
-    rng = np.random.default_rng(0)
-
-    def counts(run, threshold):
-        score = scores(run, threshold) + spread * rng.normal()
-        return good(round(10 * score), 2 * round(1000 - 10 * score))
-
-    return counts
-
-
 def advice(study, counts, change=lambda table: table):
     table = change(table_of(study, counts))
     return recommendation.recommendation(results_of(study, table))
@@ -127,7 +116,7 @@ def test_the_best_loss_of_each_situation_is_advised(tiny):
     def scores(run, threshold):
         return 80 if run.loss == best.get(run.stress.name, "dice") else 50
 
-    table = advice(Study(tiny), scores_of(scores))
+    table = advice(Study(tiny), planted(scores, spread=2))
     assert table.groupby(recommendation.CASE)["advised"].agg(lambda s: (s == YES).sum()).eq(1).all()
     for situation, loss in (
         ("as is", "dice_ce"),
@@ -148,7 +137,7 @@ def test_the_best_loss_of_each_situation_is_advised(tiny):
 def test_levels_count_alike(tiny):
     tiny["experiments"] = {"boundary": {"knob": "blur", "values": [1, 2, 3]}}
     level = {"blur-1": 30, "blur-2": 60, "blur-3": 90}
-    table = advice(Study(tiny), scores_of(lambda run, _: level[run.stress.name], spread=0.1))
+    table = advice(Study(tiny), planted(lambda run, _: level[run.stress.name], spread=0.1))
     assert table["score"].to_numpy() == pytest.approx(0.6, abs=0.01)
     assert table["levels"].eq(3).all()
 
@@ -164,7 +153,7 @@ def test_a_diverged_run_scores_nothing_and_a_failed_one_is_missing(tiny):
                 table = lose(table, status, {"loss": "dice", "seed": seed})
             return table
 
-        counts = scores_of(lambda run, _: 80 if run.loss == "dice" else 70)
+        counts = planted(lambda run, _: 80 if run.loss == "dice" else 70, spread=2)
         return chosen(advice(study, counts, change), threshold="0.5").loc["dice"]
 
     assert dice()["score"] == pytest.approx(0.8, abs=0.02)
@@ -189,7 +178,7 @@ def test_every_setting_has_its_own_advice(tiny):
         best = {"6": "dice", "12": "cross_entropy"}[run.setting.labels["steps"]]
         return 80 if run.loss == best else 50
 
-    table = advice(Study(tiny), scores_of(scores))
+    table = advice(Study(tiny), planted(scores, spread=2))
     advised = table[table["advised"] == YES].groupby("setting")["loss"].unique()
     assert {k: list(v) for k, v in advised.items()} == {
         "steps 6": ["dice"],
@@ -213,7 +202,7 @@ def public(tiny, in_tmp):
     def score(run, threshold):
         return scores.get(run.loss, dict.fromkeys(dice, 80))[run.dataset]
 
-    return Study(tiny), scores_of(score, spread=0.5)
+    return Study(tiny), planted(score, spread=0.5)
 
 
 def test_the_suite_is_the_mean_of_its_public_datasets(public):
@@ -265,7 +254,7 @@ def test_a_test_image_has_its_recorded_source_or_is_its_own(tiny, in_tmp):
 
 def test_one_seed_gives_scores_without_advice(tiny):
     tiny["seeds"] = [3]
-    table = advice(Study(tiny), scores_of(lambda *_: 70))
+    table = advice(Study(tiny), planted(lambda *_: 70, spread=2))
     assert table["score"].notna().all()
     assert table["regret"].isna().all()
     case = recommendation.cases(table)[0]

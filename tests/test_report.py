@@ -4,15 +4,13 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from analysis import claims
 from analysis.figures import draw
 from analysis.report import pages, provenance, report, tables
 from analysis.verdicts import POOLED
-from experiments import layout
 from tests.conftest import TINY
-from tests.results import write_results
+from tests.results import write_results, write_sheet
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +22,7 @@ def grid(tmp_path_factory):
     results = write_results(tmp_path_factory.mktemp("results") / "tiny", config)
     for name in ("verdicts", "imbalance_controlled", "imbalance_controlled_steps-12"):
         draw.run(results, name)
-    contact = results.study.file(layout.CONTACT)
-    contact.mkdir()
-    Image.new("RGB", (8, 8)).save(contact / "controlled_1.png")
-    entry = {"controlled_1": {"dataset": "controlled", "caption": "Training images."}}
-    (contact / layout.CAPTIONS).write_text(json.dumps(entry))
+    write_sheet(results)
     return results
 
 

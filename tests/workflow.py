@@ -32,7 +32,7 @@ def command(*words):
 
 def snakemake(folder, *words, ok=True):
     """Run Snakemake in a folder; return its output."""
-    return _output(folder, *command(*words), ok)
+    return output(folder, *command(*words), ok)
 
 
 def start(folder, *words):
@@ -43,7 +43,7 @@ def start(folder, *words):
         process = subprocess.Popen(
             words,
             cwd=folder,
-            env=_environment() | environment,
+            env=environment,
             stdout=file,
             stderr=file,
             start_new_session=True,
@@ -59,7 +59,7 @@ def default_interrupt():
 
 def python(folder, script):
     """Run a script with the code of a folder; return its output."""
-    return _output(folder, (sys.executable, "-c", script), {}, True)
+    return output(folder, (sys.executable, "-c", script), {}, True)
 
 
 def _environment():
@@ -73,10 +73,11 @@ def step(folder, *words, ok=True):
     """
     own = (folder / "experiments").is_dir()
     environment = {} if own else {"PYTHONPATH": str(ROOT)}
-    return _output(folder, (sys.executable, "-m", *words), environment, ok)
+    return output(folder, (sys.executable, "-m", *words), environment, ok)
 
 
-def _output(folder, words, environment, ok):
+def output(folder, words, environment, ok=True):
+    """Run a command in a folder; return its output."""
     done = subprocess.run(
         words,
         cwd=folder,
