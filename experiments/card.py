@@ -144,7 +144,7 @@ def _written(folder: Path) -> str:
 
 
 def _link(source: Path, target: Path) -> None:
-    """Make a file or folder at `target` whose files are those of `source`, hidden ones aside."""
+    """Make `target` a file or folder with the files of `source`, except hidden ones."""
     if source.is_dir():
         with whole_folder(target) as part:
             shutil.copytree(

@@ -21,9 +21,8 @@ from analysis.verdicts import POOLED, headline
 if TYPE_CHECKING:
     from experiments.plan.study import Study
 
-SIGNS = {"supported": "✓", "contradicted": "✗", "undecided": "?"}
-"""Verdict -> its sign; other states have NO_SIGN."""
 NO_SIGN = "–"
+"""Sign of a state without a verdict; verdicts have those of `style.VERDICT_SIGNS`."""
 MECHANISM = "mechanism"
 ON_GENERATED = "generated images"
 UNSETTLED = ", not settled whether enough to matter"
@@ -61,7 +60,7 @@ def sign(verdict: str) -> str:
     >>> sign("supported"), sign("no verdict")
     ('✓', '–')
     """
-    return SIGNS.get(verdict, NO_SIGN)
+    return style.VERDICT_SIGNS.get(verdict, NO_SIGN)
 
 
 def sentence(claim: Claim, row: Row) -> str:

@@ -22,7 +22,6 @@ from analysis.report.cards import cards, left_out
 from analysis.report.contents import contents, titles
 from analysis.report.embedded import embedded_figures, embedded_sheets
 from analysis.report.pages import pages
-from analysis.report.plain import SIGNS
 from analysis.report.provenance import axes, failures, mixed, provenance
 from analysis.report.sheets import filters, sheets
 from analysis.scores import metrics
@@ -98,7 +97,7 @@ def render(results: Results) -> str:
         figures=figures,
         others=[f for f in figures if f["name"] not in shown and "experiment" in f],
         reference=" and ".join(map(style.name, study.references)),
-        signs=SIGNS,
+        signs=style.VERDICT_SIGNS,
         sheets=made,
         filters=filters(made),
         figure_number=partial(next, count(1)),
