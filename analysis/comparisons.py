@@ -36,6 +36,8 @@ SUITE = "all datasets"
 SEVERAL = 2
 """Smallest number of datasets for SUITE."""
 BETTER, WORSE = "better", "worse"
+MARKS = {BETTER: "▲", WORSE: "▼"}
+"""Signs of the two in tables."""
 COLUMNS = {
     "situation": "situation that the levels show",
     "scope": f"dataset; or {SUITE}: mean over the public ones",
@@ -111,11 +113,8 @@ def _pairs(study: Study) -> Iterator[tuple[str, str]]:
 def _scopes(
     study: Study, found: Found, loss: str, against: str
 ) -> Iterator[tuple[str, Estimate, bool]]:
-    """Yield scope, estimate, and whether it has the seeds for a mark.
-
-    Three seeds are enough, or two if no more are planned, as for a verdict.
-    """
-    least = max(2, min(LEAST, len(study.seeds)))
+    """Yield scope, estimate, and whether it has the seeds for a mark."""
+    least = needed(study)
     of_datasets = {name: _of_levels(study, levels, loss, against) for name, levels in found.items()}
     for name, estimated in of_datasets.items():
         yield name, estimated, estimated.n >= least
@@ -140,13 +139,24 @@ def _of_levels(study: Study, levels: Sequence[Scores], loss: str, against: str) 
     return statistics.estimate(terms, [level.sources for level in levels])
 
 
+def needed(study: Study) -> int:
+    """Return the number of seeds that a mark needs: three, or two if no more are planned."""
+    return max(2, min(LEAST, len(study.seeds)))
+
+
+def told_apart(study: Study, estimates: Sequence[Estimate]) -> list[str]:
+    """Return BETTER, WORSE or "" for each difference of a family, by Holm's correction."""
+    corrected = statistics.correct([_p(estimated) for estimated in estimates])
+    least = needed(study)
+    return [_told(e, p, e.n >= least) for e, p in zip(estimates, corrected, strict=True)]
+
+
 def _settle(members: Sequence[tuple[Estimate, bool]], against: str) -> Iterator[dict[str, Any]]:
     """Yield the columns of numbers of one family; scores have no p values."""
     p_values = [_p(estimated) if against else NAN for estimated, _ in members]
     count = max(1, int(np.isfinite(p_values).sum()))
     corrected = statistics.correct(p_values)
     for (estimated, enough), p, p_corrected in zip(members, p_values, corrected, strict=True):
-        told = BETTER if estimated.value > 0 else WORSE
         yield {
             "value": estimated.value,
             "low": estimated.low,
@@ -154,9 +164,16 @@ def _settle(members: Sequence[tuple[Estimate, bool]], against: str) -> Iterator[
             "n": estimated.n,
             "p": p,
             "p_corrected": float(p_corrected),
-            "told": told if enough and p_corrected <= LEVEL else "",
+            "told": _told(estimated, p_corrected, enough),
             "detectable": forecast.detectable(estimated, LEVEL / count) if against else NAN,
         }
+
+
+def _told(estimated: Estimate, p_corrected: float, enough: bool) -> str:
+    """Return BETTER, WORSE or "": enough says whether there are the seeds for a mark."""
+    if not enough or not p_corrected <= LEVEL:
+        return ""
+    return BETTER if estimated.value > 0 else WORSE
 
 
 def _p(estimated: Estimate) -> float:

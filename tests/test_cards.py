@@ -87,7 +87,7 @@ def test_own_losses_come_first_and_have_a_difference_from_each_reference(results
     assert {row["against"] for row in mine["verdicts"]} == {"Cross-entropy", "Dice"}
 
 
-def test_a_difference_is_marked_if_its_whole_interval_has_one_sign(results, monkeypatch):
+def test_a_difference_is_marked_if_it_is_told_apart(results, monkeypatch):
     scored = results.table
     ok = (scored["loss"] == "mine") & (scored["stress"] == "flips-0.3")
     scored.loc[ok, ["fp"]] = 10 * scored.loc[ok, "tp"]
@@ -100,8 +100,15 @@ def test_a_difference_is_marked_if_its_whole_interval_has_one_sign(results, monk
     assert "noise: flips 0.3" in worse[0]
 
 
+def test_a_card_corrects_for_its_number_of_levels(results, monkeypatch):
+    monkeypatch.setattr(cards.comparisons.statistics, "correct", lambda p: np.ones(len(p)))
+    (mine, *_) = cards.cards(results, [])
+    words = {cell["word"] for row in mine["differences"] for cell in row["cells"]}
+    assert words == {cards.WORDS[""]}
+
+
 def test_a_level_without_a_mark_is_in_no_sentence():
-    row = {"level": "noise: flips 0.3", "value": -0.01, "word": cards.NEITHER}
+    row = {"level": "noise: flips 0.3", "value": -0.01, "word": cards.WORDS[""]}
     assert cards.summary({"Dice": [row]}) == [
         "Not told apart from Dice under any stress (largest difference −0.010, noise: flips 0.3)."
     ]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from analysis.comparisons import BETTER, SUITE, WORSE
+from analysis.comparisons import MARKS, SUITE
 from analysis.figures import style
 from analysis.recommendation import NEW
 from analysis.report import cases, plain, sure
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from analysis.results import Results
     from experiments.plan.study import Study
 
-MARKS = {BETTER: "▲", WORSE: "▼"}
 THRESHOLDS = {"0.5": "Threshold 0.5", "tuned": "Threshold tuned on validation images"}
 
 

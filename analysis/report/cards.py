@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from analysis import claims
+from analysis import claims, comparisons
+from analysis.comparisons import BETTER, MARKS, WORSE
 from analysis.effects import Tables
 from analysis.figures import style
 from analysis.figures.cards import compared, names
@@ -25,12 +26,12 @@ from losses import LOSSES
 
 if TYPE_CHECKING:
     from analysis.results import Results
+    from analysis.scores.statistics import Estimate
     from experiments.plan.study import Study
 
 NEAR = 0.03
 """Greatest distance of p from the share of labels at which they count as equal."""
-BETTER, WORSE, NEITHER = "better than", "worse than", "not told apart from"
-MARKS = {BETTER: "▲", WORSE: "▼", NEITHER: ""}
+WORDS = {BETTER: "better than", WORSE: "worse than", "": "not told apart from"}
 KINDS = ("card", "card_examples")
 
 Row = dict[str, Any]
@@ -186,19 +187,34 @@ def _rim(values: dict[str, dict[float, float]]) -> str:
 def differences(results: Results) -> dict[str, dict[str, list[Row]]]:
     """Return loss -> reference -> the difference in Dice score at each cell of the experiments.
 
-    At threshold 0.5, the fixed learning rate and the reference setting; a cell once.
+    At threshold 0.5, the fixed learning rate and the reference setting; a cell once. A loss is told
+    apart by the tests of `analysis.comparisons`, with Holm's correction for the cells of a loss and
+    a reference.
     """
     study = results.study
     tables = Tables(study, tuning.fixed(study, results.table), results.image_sources)
     found: dict[str, dict[str, list[Row]]] = {}
     for loss in study.losses:
         for against in compared(study, loss):
-            rows = list(_differences(tables, loss, against))
+            levels, estimates = zip(*_differences(tables, loss, against), strict=True)
+            told = comparisons.told_apart(study, estimates)
+            rows = [
+                {
+                    "level": level,
+                    "value": estimated.value,
+                    "estimate": signed(estimated.value),
+                    "interval": interval({"low": estimated.low, "high": estimated.high}),
+                    "n": estimated.n,
+                    "word": WORDS[word],
+                    "mark": MARKS.get(word, ""),
+                }
+                for level, estimated, word in zip(levels, estimates, told, strict=True)
+            ]
             found.setdefault(loss, {})[style.name(against)] = rows
     return found
 
 
-def _differences(tables: Tables, loss: str, against: str) -> Iterator[Row]:
+def _differences(tables: Tables, loss: str, against: str) -> Iterator[tuple[str, Estimate]]:
     study, seen = tables.study, []
     for scope in of_experiments(study):
         if scope.setting != study.settings[0]:
@@ -213,17 +229,10 @@ def _differences(tables: Tables, loss: str, against: str) -> Iterator[Row]:
             )
             sample = {seed: ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs)}
             sources = tables.sources.get((scope.dataset, where["stress"]))
-            value = statistics.estimate([(1, sample)], [sources])
-            word = BETTER if value.low > 0 else WORSE if value.high < 0 else NEITHER
-            yield {
-                "level": place(study, scope.dataset, scope.experiment.name, level.label),
-                "value": value.value,
-                "estimate": signed(value.value),
-                "interval": interval({"low": value.low, "high": value.high}),
-                "n": value.n,
-                "word": word,
-                "mark": MARKS[word],
-            }
+            yield (
+                place(study, scope.dataset, scope.experiment.name, level.label),
+                statistics.estimate([(1, sample)], [sources]),
+            )
 
 
 def place(study: Study, dataset: str, experiment: str, level: str) -> str:
@@ -243,7 +252,7 @@ def table(gaps: dict[str, list[Row]]) -> list[Row]:
 def summary(gaps: dict[str, list[Row]]) -> list[str]:
     """Return a sentence per reference on the levels where the loss is told apart from it.
 
-    >>> row = {"level": "noise: flips 0.3", "value": -0.5, "word": WORSE}
+    >>> row = {"level": "noise: flips 0.3", "value": -0.5, "word": "worse than"}
     >>> summary({"Dice": [row]})
     ['Worse than Dice at noise: flips 0.3 (−0.500).']
     """
@@ -252,14 +261,14 @@ def summary(gaps: dict[str, list[Row]]) -> list[str]:
         parts = [
             f"{word} {against} at "
             + "; ".join(f"{r['level']} ({signed(r['value'])})" for r in rows if r["word"] == word)
-            for word in (BETTER, WORSE)
+            for word in (WORDS[BETTER], WORDS[WORSE])
             if any(r["word"] == word for r in rows)
         ]
         known = [row for row in rows if not np.isnan(row["value"])]
         most = max(known, key=lambda row: abs(row["value"]), default=None)
         if not parts and most:
             largest = f"{signed(most['value'])}, {most['level']}"
-            parts = [f"{NEITHER} {against} under any stress (largest difference {largest})"]
+            parts = [f"{WORDS['']} {against} under any stress (largest difference {largest})"]
         sentences += [f"{part[0].upper()}{part[1:]}." for part in parts]
     return sentences
 
