@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.layout import few
+from experiments.origin import archive
 
 if TYPE_CHECKING:
     from experiments.plan.stamps import Stamps
@@ -70,13 +71,16 @@ class Terminal(logging.Filter):
                 "same command tries again",
                 file=sys.stderr,
             )
-        print(*self.result(targets) or ["dicebench: done"], sep="\n", file=sys.stderr)
+        targets = list(targets)
+        ends = self.result(targets) or [f"dicebench: done: {few(targets)}"]
+        print(*ends, sep="\n", file=sys.stderr)
 
     def result(self, targets: Iterable[str]) -> list[str]:
         """Return a line with the path of the result of a call; no line if it has none."""
         steps = dict.fromkeys(REPORT.get(target, target) for target in targets)
         stamps = [(step, stamp) for step in steps for stamp in self.stamps.of(step)]
         made = [(step, s.made[0]) for step, s in stamps if s.made and s.path.exists()]
+        made += [(step, archive.path(self.stamps.study)) for step in steps if step == "archive"]
         return [f"dicebench: {step}: {path.absolute()}" for step, path in made[-1:]]
 
     def fail(self, jobs: Iterable[Any]) -> None:

@@ -89,6 +89,14 @@ def test_a_call_ends_in_the_path_of_its_result(terminal, capsys, targets, file):
     assert last.endswith(os.path.abspath(f"results/tiny/{file}"))
 
 
+@pytest.mark.parametrize(
+    ("target", "last"), [("fetch", "dicebench: done: fetch"), ("archive", "results/tiny.zip")]
+)
+def test_a_call_without_a_stamp_ends_in_its_target_or_its_archive(terminal, capsys, target, last):
+    terminal.succeed([target])
+    assert capsys.readouterr().err.splitlines()[-1].endswith(last)
+
+
 def job(name, *lines):
     log = f"{name}.log"
     with open(log, "w") as file:

@@ -241,7 +241,7 @@ def test_an_archive_holds_results_origin_and_code_without_images_and_logs(archiv
     own = {"README.md", "LICENSE", "config.json", "runs.csv", "report.html", "origin/calls.jsonl"}
     assert own | {"ro-crate-metadata.json", "workflow/Snakefile"} <= names
     assert {f"{run.path}/run.json" for run in study.runs} <= names
-    assert "workflow/experiments/rules.smk" in names
+    assert {"workflow/experiments/rules.smk", "workflow/dicebench/__init__.py"} <= names
     templates = {"report.html.j2", "style.css", "script.js"}
     assert {f"workflow/analysis/report/templates/{name}" for name in templates} <= names
     tops = {name.partition("/")[0] for name in names}

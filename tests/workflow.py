@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("Snakefile", "config.yaml", "losses", "experiments", "analysis", "profiles")
+PARTS = ("Snakefile", "config.yaml", "dicebench", "losses", "experiments", "analysis", "profiles")
 SHARED = ROOT.parent / "shared" / "data"
 
 

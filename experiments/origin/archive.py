@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import dicebench
 from experiments.errors import ConfigError
 from experiments.files import whole_file
 from experiments.layout import DONE, ORIGIN, RECORDS, REPORT, RUNS, SOURCES_FILE
@@ -48,6 +49,11 @@ this archive: {left_out}.
 log = logging.getLogger("dicebench")
 
 
+def path(study: Study) -> Path:
+    """Return the path of a study's archive."""
+    return Path(f"{study.folder}.zip")
+
+
 def run(study: Study) -> None:
     """Write the archive; ConfigError if the study is not finished."""
     for name in (RUNS, RECORDS, REPORT):
@@ -58,7 +64,7 @@ def run(study: Study) -> None:
             )
     if not study.file(SOURCES_FILE).is_file():
         datasets.write(study)
-    target = Path(f"{study.folder}.zip")
+    target = path(study)
     files = dict(sorted([*_results(study), *_code()]))
     records = json.loads(study.file(RECORDS).read_text())
     texts = {
@@ -94,6 +100,8 @@ def _results(study: Study) -> Iterator[tuple[str, Path]]:
 
 def _code() -> Iterator[tuple[str, Path]]:
     """Yield name and path of the project's source files."""
+    for path in Path(dicebench.__file__).parent.glob("*.py"):  # an installed package has all in it
+        yield f"{crate.WORKFLOW}/dicebench/{path.name}", path
     for path in [p for part in CODE for p in (PROJECT / part).rglob("*")]:
         name = path.relative_to(PROJECT)
         if path.is_file() and not any(part.startswith((".", "__pycache__")) for part in name.parts):
