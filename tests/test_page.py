@@ -9,7 +9,8 @@ import xml.dom.minidom
 import pandas as pd
 import pytest
 
-from analysis.figures import draw, hover, style
+from analysis.claims import Panel
+from analysis.figures import draw, hover, mechanism, style
 from analysis.report import measured, report, sheets, tables
 from analysis.report.alternative import alternative
 from analysis.report.columns import meaning
@@ -145,14 +146,15 @@ def test_every_kind_of_figure_has_an_alternative_text(results):
     assert alternative(results, other) == "Any figure on x."
 
 
+def titles_of(results, figure):
+    draw.run(results, figure)
+    path = results.study.file(layout.FIGURES) / f"{figure}.svg"
+    nodes = xml.dom.minidom.parse(str(path)).getElementsByTagName("title")
+    return [node.firstChild.data for node in nodes if node.parentNode.tagName == "g"]
+
+
 def test_points_have_their_numbers_as_titles(results):
-    draw.run(results, "noise_controlled")
-    path = results.study.file(layout.FIGURES) / "noise_controlled.svg"
-    titles = [
-        node.firstChild.data
-        for node in xml.dom.minidom.parse(str(path)).getElementsByTagName("title")
-        if node.parentNode.tagName == "g"
-    ]
+    titles = titles_of(results, "noise_controlled")
     rows = results.estimates
     rows = rows[(rows["experiment"] == "noise") & (rows["level"] == "0.3")]
     rows = rows[(rows["metric"] == "dice") & (rows["threshold"] == "tuned")]
@@ -160,6 +162,16 @@ def test_points_have_their_numbers_as_titles(results):
     point = (row["value"], max(row["low"], 0), min(row["high"], 1))
     assert hover.words("Dice, 0.3", point, 2) in titles
     assert len(titles) == 3 * 2 * 2  # panels, losses, levels
+
+
+def test_points_of_a_mechanism_have_their_exact_values_as_titles(tmp_path):
+    values = pd.DataFrame({"dice": [0.25, -0.5]}, index=[1.0, 2.0])
+    figure, axes = style.subplots(1, 1, (3, 2))
+    mechanism.draw_panel(axes[0, 0], values, Panel("q", "x", "y"))
+    hover.save_svg(figure, tmp_path / "a.svg")
+    text = (tmp_path / "a.svg").read_text()
+    assert "<title>Dice, 1: 0.25</title>" in text
+    assert "<title>Dice, 2: −0.5</title>" in text
 
 
 def test_a_group_with_other_markers_than_texts_has_no_titles():

@@ -39,6 +39,15 @@ def describe(
     ]
 
 
+def describe_line(drawn: Line2D) -> None:
+    """Keep a text for each marker of a line of exact values: its label, x and y."""
+    drawn.texts = [
+        f"{drawn.get_label()}, {x:.3g}: {y:.3g}".replace("-", "−")
+        for x, y in zip(*drawn.get_data(), strict=True)
+        if np.isfinite(y)
+    ]
+
+
 def words(name: str, point: Sequence[float], n: float = np.nan) -> str:
     """Return the text of a point (value, low, high).
 

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis import claims
 from analysis.claims import Mechanism, Panel
-from analysis.figures import style
+from analysis.figures import hover, style
 from analysis.figures.scope import Captioned, Planned
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ def draw_panel(axis: Axes, values: pd.DataFrame, panel: Panel) -> None:
     else:
         for loss, line in style.lines(values.columns).items():
             axis.plot(values.index, values[loss], label=style.name(loss), **line)
+    for line in axis.lines:
+        hover.describe_line(line)
     if panel.log_x:
         axis.set_xscale("log")
     if len(values) <= TICKS:
