@@ -14,13 +14,14 @@ from analysis.figures import draw, hover, mechanism, style
 from analysis.report import measured, report, sheets, tables
 from analysis.report.alternative import alternative
 from analysis.report.columns import meaning
-from analysis.report.contents import contents
+from analysis.report.contents import contents, titles
 from analysis.report.embedded import inlined
+from analysis.report.plain import Line
 from experiments import layout
 from tests.results import write_results
 
 COLOUR = re.compile(r"--(\w+): (?:light-dark\((#\w{6}), (#\w{6})\)|(#\w{6}));")
-TEXT, GROUNDS = ("ink", "quiet"), ("ground", "raised")
+TEXT, GROUNDS = ("ink", "quiet"), ("ground", "raised", "shade")
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,11 @@ def test_contents_list_the_parts_that_are_there():
         ("answer", "Which loss, when", []),
         ("losses", "Losses", [("loss-my_loss", "my_loss", [])]),
     ]
+
+
+def test_the_contents_give_the_sign_of_each_verdict(results):
+    line = Line("noise", "✓", "supported", "Noise costs Dice more")
+    assert titles(results.study, [], [line])["claim-noise"].startswith("✓ ")
 
 
 def test_an_alternative_text_names_the_highest_and_the_lowest_loss(results):
@@ -221,8 +227,11 @@ def test_all_texts_have_enough_contrast_in_light_and_dark():
     assert set(re.findall(r"#[0-9a-fA-F]{3,8}\b", css)) == {*itertools.chain(*found.values())}
     used = set(re.findall(r"(?<![-\w])color: ([^;]+);", css))
     assert used <= {"inherit", *(f"var(--{name})" for name in TEXT)}
-    grounds = set(re.findall(r"background: ([^;]+);", css))
-    assert grounds <= {"none", "var(--paper)", *(f"var(--{name})" for name in GROUNDS)}
+    grounds = [
+        re.findall(r"var\(--(\w+)\)", x) for x in re.findall(r"background: (?!none)([^;]+);", css)
+    ]
+    assert all(grounds)
+    assert {*itertools.chain(*grounds)} == {"paper", *GROUNDS}
     for text, ground, mode in itertools.product(TEXT, GROUNDS, (0, 1)):
         light, dark = sorted(map(luminance, (found[text][mode], found[ground][mode])))
         assert (dark + 0.05) / (light + 0.05) >= 4.5, (text, ground, mode)

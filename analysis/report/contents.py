@@ -10,6 +10,7 @@ from analysis import claims
 from analysis.figures import style
 
 if TYPE_CHECKING:
+    from analysis.report.plain import Line
     from analysis.report.sheets import Sheet
     from experiments.plan.study import Study
 
@@ -30,10 +31,11 @@ Link = tuple[str, str, list]
 """Id, title, and the links to the parts."""
 
 
-def titles(study: Study, tables: Sequence[Sheet]) -> dict[str, str]:
-    """Return id -> title of the parts that a page can have."""
+def titles(study: Study, tables: Sequence[Sheet], lines: Sequence[Line]) -> dict[str, str]:
+    """Return id -> title of the parts that a page can have; lines: the claims with their signs."""
     parts = {f"loss-{loss}": style.name(loss) for loss in study.losses}
     parts |= {f"claim-{name}": claim.title for name, claim in claims.load().items()}
+    parts |= {f"claim-{n.claim}": f"{n.sign} {claims.load()[n.claim].title}" for n in lines}
     return parts | {f"table-{table.slug}": table.name for table in tables}
 
 

@@ -78,14 +78,14 @@ def as_text(study: Study, found: Answer) -> str:
 
 def render(results: Results) -> str:
     """Return the report as HTML."""
-    study = results.study
+    study, found = results.study, answer(results)
     figures = embedded_figures(results)
     claims = pages(study, results.verdicts, figures)
     shown = {figure["name"] for page in claims for figure in page["figures"]}
     made = sheets(tables.all_tables(results))
     return template("report.html.j2").render(
         study=study,
-        answer=answer(results),
+        answer=found,
         seeds=style.seeds(study),
         images=sure.images(study),
         axes=[(style.title(axis), values) for axis, values in axes(study)],
@@ -102,7 +102,7 @@ def render(results: Results) -> str:
         filters=filters(made),
         figure_number=partial(next, count(1)),
         table_number=partial(next, count(1)),
-        contents=partial(contents, titles=titles(study, made)),
+        contents=partial(contents, titles=titles(study, made, found.claims)),
         files={name: words for name, words in FILES.items() if study.file(name).exists()},
         contact=embedded_sheets(results),
         provenance=provenance(results),

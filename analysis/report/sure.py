@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ESTIMATES = "estimates only, no intervals, no verdicts"
 """Words on a study with one seed."""
-ELSEWHERE = "Error rates of the verdicts: docs/results.md."
+ELSEWHERE = "Error rates of the verdicts: docs/results.md in the repository of dicebench."
 
 
 def lines(
