@@ -206,6 +206,23 @@ An object of 8x8 in an image of 32x32; the background has probability 0.05.
 The same image; predicted means p = 0.998, not predicted 0.002. Darker is costlier, within each
 row. One pixel off is the object moved by one pixel; the tiny object is one pixel. Dice is not
 quite 0 here because p is not: 0.002 of 960 pixels is two of them.
+
+## Which one
+
+[The results](results.md) have the loss for each situation, as studies measured it. The minimiser
+says this in advance:
+
+- **You need probabilities**, or choose the threshold later: a loss with the minimiser p = q, such
+  as `cross_entropy`.
+- **The Dice score counts and foreground is rare**: an overlap loss, such as `dice`, or `dice_ce`.
+  Dice predicts each pixel with q above half of the Dice score d that is reached. Cross-entropy with
+  a threshold of d/2 has the same decision, if it is trained long enough.
+- **Labels have random errors**: not `dice`. If more labels of the background are wrong than a share
+  of d/2, it predicts foreground everywhere. `cross_entropy` keeps q, and a threshold can be chosen.
+- **Misses cost more than false positives**: `tversky` with alpha < beta, or
+  `weighted_cross_entropy`.
+- **Each object counts the same, small or large**: `blob` or `inverse_size_dice`.
+- **The distance to the true boundary counts**: `dice_boundary` or `hausdorff`.
 """
 
 
