@@ -1,17 +1,12 @@
 """Write ``docs/results.md`` from its template and the kept tables: ``python -m docs.results_page``.
 
-    python -m docs.results_page            # docs/results.md.j2 and docs/results/ -> results.md
-    python -m docs.results_page FOLDER     # first keep the tables of a study, results/STUDY
-
 The template holds the words. Every number is a call that reads a kept table.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
 import re
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,102 +14,22 @@ from pathlib import Path
 import jinja2
 import numpy as np
 import pandas as pd
+import yaml
 
 from analysis import claims, recommendation
-from analysis.calibration import SMALLEST
-from analysis.steps import ANSWER
 from analysis.verdicts import POOLED, headline
-from experiments.layout import CALIBRATION, RECORDS, VERDICTS
+from docs.kept import KEPT, kept
 
 DOCS = Path(__file__).parent
-KEPT = DOCS / "results"
+REFERENCE = DOCS.parent / "configs" / "reference.yaml"
 PAGE = DOCS / "results.md"
-TEXTS = dict.fromkeys(("threshold", "setting", "looks", "fails_on", "claim", "family"), str)
-"""Columns that are text even if they are empty or hold numbers."""
 ANSWERS = "quick"
 """Study whose answer the README gives."""
 PRIMARY = ("imbalance", "boundary", "object_size", "noise", "threshold")
 LOOKED = " ".join(map(str, claims.LOOKS))
 """Label of adaptive seeds in the tables of error rates."""
+DECIDED = ("reproduced", "refuted")
 PUBLIC = ("wbc", "dsb2018", "vnc_em", "camvid", "chase_db1", "crackforest", "sirst_v2")
-
-
-# Keeping the tables of a study
-
-
-def keep(folder: Path) -> None:
-    """Copy the tables of a finished study that the page needs to ``docs/results/STUDY*.csv``.
-
-    Verdicts only on the losses that the claims are about, recommendations as they are; the runs as
-    a row per dataset with their number, status and hours.
-    """
-    name = json.loads((folder / "config.json").read_text())["study"]
-    tables = {
-        "": headlines(read(folder / VERDICTS)),
-        "_runs": runs(json.loads((folder / RECORDS).read_text())),
-        "_looks": looks(folder / "looks"),
-        "_recommendation": read(folder / "recommendation.csv"),
-        "_rates": rates_at(read(folder / CALIBRATION)),
-    }
-    for part, table in tables.items():
-        if len(table):
-            table.to_csv(KEPT / f"{name}{part}.csv", index=False)
-    if (folder / ANSWER).is_file():
-        shutil.copy(folder / ANSWER, KEPT / f"{name}_answer.txt")
-
-
-def headlines(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the verdicts on the losses that the claims are about."""
-    if table.empty:
-        return table
-    about = table["claim"].map({name: claim.about for name, claim in claims.load().items()})
-    return table[table["loss"] == about]
-
-
-def runs(records: Sequence[dict]) -> pd.DataFrame:
-    """Return number, status and hours of one process, per dataset and loss."""
-    rows = pd.DataFrame(
-        {
-            "dataset": [record["run"]["dataset"] for record in records],
-            "loss": [record["run"]["loss"] for record in records],
-            "status": [record["status"] for record in records],
-            "hours": [sum(record["seconds"].values()) / 3600 for record in records],
-        }
-    )
-    grouped = rows.groupby(["dataset", "loss", "status"], sort=False)["hours"]
-    return grouped.agg(runs="size", hours="sum").reset_index().round(3)
-
-
-def rates_at(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rates at the smallest differences and .1 above them."""
-    return table[table["effect"].isin([*SMALLEST, "+0.1"])] if len(table) else table
-
-
-def looks(folder: Path) -> pd.DataFrame:
-    """Return a row per look of a study with adaptive seeds: decided verdicts, next runs, stop."""
-    decisions = [json.loads(path.read_text()) for path in sorted(folder.glob("look-*.json"))]
-    return pd.DataFrame(
-        {
-            "look": decision["look"],
-            "decided": len(decision["decided"]),
-            "primary": len(decision["decided"]) + len(decision["undecided"]),
-            "next_runs": decision["cost"]["runs"],
-            "stop": decision["stop"],
-        }
-        for decision in decisions
-    )
-
-
-def read(path: Path) -> pd.DataFrame:
-    """Return a table, empty if there is no such file."""
-    return pd.read_csv(path, dtype=TEXTS) if path.is_file() else pd.DataFrame()
-
-
-def kept(name: str) -> pd.DataFrame:
-    """Return a kept table with empty texts as ''; FileNotFoundError if it is not there."""
-    table = pd.read_csv(KEPT / f"{name}.csv", dtype=TEXTS)
-    texts = table.select_dtypes(exclude="number").columns
-    return table.fillna(dict.fromkeys(texts, ""))
 
 
 # Numbers as text
@@ -231,20 +146,54 @@ def another(table: pd.DataFrame) -> str:
     return markdown(["claim", "effect on another dataset [95%]", "probability"], rows())
 
 
+def outcome(row: pd.Series | None) -> str:
+    """Return what became of a published finding; "" if the study cannot answer it.
+
+    It is reproduced or refuted if the verdict is decided. An open verdict can still have the
+    published direction: the 95% interval is above 0, but not clear of the smallest difference.
+    """
+    if row is None or np.isnan(row["estimate"]):
+        return ""
+    decided = {"supported": "reproduced", "contradicted": "refuted"}.get(row["verdict"])
+    towards = row["rule"] == "at least" and row["low"] > 0
+    return decided or ("same direction" if towards else "open")
+
+
+def published(table: pd.DataFrame, datasets: Sequence[str]) -> Iterator[tuple[str, list]]:
+    """Yield each published finding that the study can answer, with its verdict per dataset."""
+    table = headline(table)
+    for name, claim in claims.load().items():
+        found = [verdict(table, name, dataset) for dataset in datasets]
+        if claim.source and any(map(outcome, found)):
+            yield name, found
+
+
 def findings(table: pd.DataFrame, datasets: Sequence[str]) -> str:
     """Return the published findings that the study can answer, a row each."""
     known = claims.load()
-    table = headline(table)
 
     def rows() -> Iterator[Sequence[str]]:
-        for name, claim in known.items():
-            found = [verdict(table, name, dataset) for dataset in datasets]
-            if claim.source and any(row is not None for row in found):
-                smallest = f"{'±' if claim.equivalent else '≥ '}{claim.smallest:g} {claim.unit}"
-                cells = [f"{word(row)} {effect(row)}" if row is not None else "–" for row in found]
-                yield [claim.title, claim.source, smallest, *cells]
+        for name, found in published(table, datasets):
+            claim = known[name]
+            smallest = f"{'±' if claim.equivalent else '≥ '}{claim.smallest:g} {claim.unit}"
+            words = [outcome(row) for row in found]
+            cells = [
+                f"{f'**{word}**' if word in DECIDED else word} {effect(row)}" if word else "–"
+                for word, row in zip(words, found, strict=True)
+            ]
+            yield [claim.title, claim.source, smallest, *cells]
 
     return markdown(["finding", "source", "claimed", *datasets], rows())
+
+
+def settled(table: pd.DataFrame, datasets: Sequence[str]) -> pd.Series:
+    """Return outcome -> number of findings, by the most certain outcome over the datasets."""
+    order = [*DECIDED, "same direction", "open"]
+    best = [
+        min((outcome(row) for row in found if outcome(row)), key=order.index)
+        for _, found in published(table, datasets)
+    ]
+    return pd.Series(best).value_counts().reindex(order, fill_value=0)
 
 
 def advice(table: pd.DataFrame, scope: str) -> str:
@@ -304,7 +253,7 @@ def by_setting(table: pd.DataFrame, dataset: str) -> str:
     table = only(table, dataset=dataset, threshold="0.5", rate="fixed")
 
     def rows() -> Iterator[Sequence[str]]:
-        for setting in dict.fromkeys(table["setting"]):
+        for setting in sorted(dict.fromkeys(table["setting"]), key=order):
             found = [verdict(table, claim, dataset, setting=setting) for claim in PRIMARY]
             cells = [f"{word(row)} {effect(row)}" if row is not None else "–" for row in found]
             yield [setting or "the study's", *cells]
@@ -332,6 +281,19 @@ def order(setting: str) -> tuple[int, str]:
     return int(digits) if digits else sys.maxsize, setting
 
 
+def became(old: pd.DataFrame, new: pd.DataFrame) -> str:
+    """Return the older verdicts next to those of a new study, a row each."""
+    known = claims.load()
+
+    def rows() -> Iterator[Sequence[str]]:
+        for _, was in old.iterrows():
+            now = verdict(new, was["claim"], was["dataset"], threshold=was["threshold"])
+            where = [known[was["claim"]].title, was["dataset"], was["threshold"]]
+            yield [*where, *(f"{word(row)} {effect(row)}" for row in (was, now))]
+
+    return markdown(["claim", "images", "threshold", "older study", "reference study"], rows())
+
+
 def seen(table: pd.DataFrame) -> str:
     """Return the looks of an adaptive study, a row each."""
     rows = (
@@ -348,6 +310,16 @@ def answer() -> Iterator[str]:
     yield ""
     claims_part = text.partition("### Claims")[2].partition("###")[0]
     yield from re.findall(r"^- .*$", claims_part, re.MULTILINE)
+
+
+def trained(spent: pd.DataFrame) -> list[str]:
+    """Return the losses that have runs."""
+    return list(dict.fromkeys(spent["loss"]))
+
+
+def join(*tables: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of all tables."""
+    return pd.concat(tables, ignore_index=True)
 
 
 def decided(table: pd.DataFrame) -> str:
@@ -378,16 +350,15 @@ def render() -> str:
         function.__name__: function
         for function in (
             kept, only, verdict, effect, word, number, interval, primary, by_dataset, another,
-            findings, advice, rates, power, by_setting, along, seen, decided,
-            side_by_side,
+            findings, settled, advice, rates, power, by_setting, along, seen, decided,
+            trained, join, became, side_by_side,
         )
     }  # fmt: skip
     environment.globals |= {"POOLED": POOLED, "SUITE": recommendation.SUITE}
     environment.globals |= {"NEW": recommendation.NEW, "PUBLIC": PUBLIC, "LOOKED": LOOKED}
+    environment.globals["LISTED"] = yaml.safe_load(REFERENCE.read_text())["losses"]
     return environment.get_template(f"{PAGE.name}.j2").render() + "\n"
 
 
 if __name__ == "__main__":
-    for argument in sys.argv[1:]:
-        keep(Path(argument))
     PAGE.write_text(render())
