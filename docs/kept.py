@@ -1,6 +1,6 @@
 """Keep the tables of finished studies in ``docs/results/``, for the page of results.
 
-python -m docs.kept FOLDER ...    # results/STUDY -> docs/results/STUDY*.csv
+``python -m docs.kept results/STUDY ...`` writes ``docs/results/STUDY*.csv``.
 """
 
 from __future__ import annotations
