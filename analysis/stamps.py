@@ -101,7 +101,7 @@ class Stamps(stamps.Stamps):
     @cached_property
     def figures(self) -> Stamp:
         """The figures; those of examples show stressed images."""
-        tables = self.collect, self.estimates, self.verdicts, self.mechanism
+        tables = self.collect, self.estimates, self.verdicts, self.recommendation, self.mechanism
         return self._analysis("figures", [layout.FIGURES], [*tables, *self.prepare.values()])
 
     @cached_property

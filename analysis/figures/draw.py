@@ -22,6 +22,7 @@ from analysis.figures import (
     overview,
     ranks,
     rates,
+    situations,
     style,
     sweep,
     threshold,
@@ -41,6 +42,7 @@ log = logging.getLogger("dicebench")
 MAKERS = (
     mechanism,
     maps,
+    situations,
     overview,
     ranks,
     rates,

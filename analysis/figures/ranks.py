@@ -77,7 +77,8 @@ def draw(results: Results) -> Captioned:
     figure.suptitle(f"Rank by mean Dice score{one} (1 is the best)", fontsize=8)
     for axis in axes[-1]:
         axis.set_xlabel("Rank")
-    style.legend(figure, handles=keys())
+    bar = Line2D([], [], color="0.3", label="ranks in the 95% interval", **BAR)
+    style.legend(figure, handles=[*threshold_keys(), bar])
     caption = (
         f"Rank of each loss by its mean Dice score over the levels of an experiment{one}. Filled: "
         "threshold 0.5; open: threshold tuned on validation images. The pale bar has all ranks in "
@@ -96,10 +97,9 @@ def point(axis: Axes, position: float, row: Mapping[str, Any], line: Mapping[str
     axis.plot(row["rank"], position, **style.points(line))
 
 
-def keys() -> Iterator[Artist]:
-    """Yield the entries of the legend."""
+def threshold_keys() -> Iterator[Artist]:
+    """Yield the entries of a legend for FILLS."""
     grey = {"color": "0.3", "linestyle": "none", "marker": "o"}
     for threshold, fill in FILLS.items():
         words = "tuned threshold" if threshold == "tuned" else f"threshold {threshold}"
         yield Line2D([], [], fillstyle=fill, label=words, **grey)
-    yield Line2D([], [], color="0.3", label="ranks in the 95% interval", **BAR)

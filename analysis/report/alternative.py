@@ -12,6 +12,7 @@ from analysis.figures import style
 from analysis.figures.curves import curves_of
 from analysis.figures.learned import PANELS
 from analysis.figures.scope import of_datasets, shared_level
+from analysis.figures.situations import scopes
 from analysis.figures.threshold import tuned_points
 from analysis.report.measured import level_words
 from analysis.report.tables import minus, signed
@@ -113,6 +114,23 @@ def _ranking(results: Results, figure: Entry) -> str:
         return f"First by mean Dice score: {'; '.join(listed)}."
     counted = [f"{style.name(loss)} in {n}" for loss, n in first["loss"].value_counts().items()]
     return f"First by mean Dice score, of {len(cells)} rankings: {'; '.join(counted)}."
+
+
+def _situations(results: Results, figure: Entry) -> str:
+    """Name the largest difference of each situation at threshold 0.5, on the first scope."""
+    study = results.study
+    (scope, where), *_ = scopes(study).items()
+    reference, setting = study.references[0], study.settings[0].label
+    columns = {"against": reference, "threshold": "0.5", "setting": setting, "scope": scope}
+    rows = metrics.select(results.comparisons, **columns).dropna(subset="value")
+    if rows.empty:
+        return ""
+    largest = rows.loc[rows["value"].abs().groupby(rows["situation"], sort=False).idxmax()]
+    parts = [f"{r.situation}: {style.name(r.loss)} {signed(r.value)}" for r in largest.itertuples()]
+    return (
+        f"Largest difference from {style.name(reference)}, {where}, threshold 0.5: "
+        f"{'; '.join(parts)}."
+    )
 
 
 def _overview(results: Results, figure: Entry) -> str:
@@ -254,6 +272,7 @@ _MAKERS = {
     "sweep": _sweep,
     "examples": _examples,
     "ranking": _ranking,
+    "situations": _situations,
     "overview": _overview,
     "mechanism": _mechanism,
     "maps": _maps,

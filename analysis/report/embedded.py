@@ -17,6 +17,7 @@ from analysis.figures import style
 from analysis.report.alternative import alternative
 from analysis.report.tables import minus
 from analysis.scores import metrics
+from analysis.steps import COMPARISONS
 from experiments import layout
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ NUMBERS = {
     "maps": layout.MAPS,
     "overview": layout.VERDICTS,
     "ranking": layout.RANKS,
+    "situations": COMPARISONS,
     "sweep": layout.ESTIMATES,
     "axes": layout.ESTIMATES,
     "classes": layout.ESTIMATES,
