@@ -15,7 +15,8 @@ import pandas as pd
 
 from analysis import claims
 from analysis.calibration import SMALLEST
-from analysis.steps import ANSWER
+from analysis.comparisons import SUITE
+from analysis.steps import ANSWER, COMPARISONS
 from experiments.layout import CALIBRATION, RECORDS, VERDICTS
 
 KEPT = Path(__file__).parent / "results"
@@ -26,8 +27,9 @@ TEXTS = dict.fromkeys(("threshold", "setting", "looks", "fails_on", "claim", "fa
 def keep(folder: Path) -> None:
     """Copy the tables of a finished study that the page needs to ``docs/results/STUDY*.csv``.
 
-    Verdicts only on the losses that the claims are about, recommendations as they are; the runs as
-    a row per dataset with their number, status and hours.
+    Verdicts only on the losses that the claims are about, recommendations as they are; differences
+    of the mean and of generated images; the runs as a row per dataset with their number, status
+    and hours.
     """
     name = json.loads((folder / "config.json").read_text())["study"]
     tables = {
@@ -35,6 +37,7 @@ def keep(folder: Path) -> None:
         "_runs": runs(json.loads((folder / RECORDS).read_text())),
         "_looks": looks(folder / "looks"),
         "_recommendation": read(folder / "recommendation.csv"),
+        "_comparisons": compared(read(folder / COMPARISONS)),
         "_rates": rates_at(read(folder / CALIBRATION)),
     }
     for part, table in tables.items():
@@ -50,6 +53,14 @@ def headlines(table: pd.DataFrame) -> pd.DataFrame:
         return table
     about = table["claim"].map({name: claim.about for name, claim in claims.load().items()})
     return table[table["loss"] == about]
+
+
+def compared(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the differences on the mean of the public datasets and on generated images."""
+    if table.empty:
+        return table
+    rows = table[table["scope"].isin([SUITE, "controlled"]) & table["against"].notna()]
+    return rows.round(4)
 
 
 def runs(records: Sequence[dict]) -> pd.DataFrame:

@@ -206,6 +206,25 @@ def advice(table: pd.DataFrame, scope: str) -> str:
     return markdown(["situation", "threshold 0.5", "tuned threshold"], rows)
 
 
+def good_in(table: pd.DataFrame, loss: str, scope: str = recommendation.SUITE) -> str:
+    """Return in how many situations and thresholds a loss may be as good as the best."""
+    rows = only(table, loss=loss, scope=scope, setting="")
+    return f"{(rows['may_be_as_good'] == 'yes').sum()} of {len(rows)}"
+
+
+def lead(
+    table: pd.DataFrame,
+    loss: str,
+    situation: str,
+    threshold: str = "0.5",
+    scope: str = recommendation.SUITE,
+) -> str:
+    """Return a loss's mean Dice score minus that of cross-entropy, with its interval."""
+    where = {"loss": loss, "situation": situation, "threshold": threshold, "scope": scope}
+    (row,) = only(table, against="cross_entropy", setting="", **where).iloc
+    return f"{number(row['value'])} {interval(row)}"
+
+
 def rates(
     table: pd.DataFrame, numbers: Sequence[int], thresholds: Sequence[str] = ("0.5", "tuned")
 ) -> str:
@@ -350,8 +369,8 @@ def render() -> str:
         function.__name__: function
         for function in (
             kept, only, verdict, effect, word, number, interval, primary, by_dataset, another,
-            findings, settled, advice, rates, power, by_setting, along, seen, decided,
-            trained, join, became, side_by_side,
+            findings, settled, good_in, lead, advice, rates, power, by_setting, along, seen,
+            decided, trained, join, became, side_by_side,
         )
     }  # fmt: skip
     environment.globals |= {"POOLED": POOLED, "SUITE": recommendation.SUITE}
