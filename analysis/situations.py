@@ -29,6 +29,8 @@ KNOBS = {
     "absent foreground": ("absence",),
 }
 """Situation -> its knobs, in the order of tables. The first three follow from size and fraction."""
+PHRASES = {"flips": "{}", "missed": "{} of objects missing", "absence": "{} of windows empty"}
+"""Knob -> words for its share in a situation."""
 COMPANIONS = {"size", "fraction", "mosaic"}
 RARE_BELOW = 0.015
 """Foreground fraction below which foreground is rare on any dataset."""
@@ -106,8 +108,8 @@ def _other(level: Level, field: str, value: Any) -> bool:
 def words(study: Study, situation: str, datasets: Sequence[str]) -> str:
     """Return the levels of a situation on some datasets in words, at the reference setting.
 
-    Rare foreground: its fractions; flipped labels: their share; as is: the place of the windows of
-    real images. Empty for the other situations.
+    Rare foreground: its fractions; as is: the place of the windows of real images. Others: the
+    share of their knob, if they have one knob and it is in PHRASES; else empty.
     """
     found = [
         study.stresses(name)[where["stress"]]
@@ -118,9 +120,11 @@ def words(study: Study, situation: str, datasets: Sequence[str]) -> str:
         return "windows anywhere" if all(found) else "windows at objects"
     if situation == RARE:
         return f"{_span([stress.share for stress in found])} of pixels"
-    if situation == FLIPPED:
-        return _span([stress["flips"] for stress in found])
-    return ""
+    turned = {knob for stress in found for knob in KNOBS[situation] if knob in stress}
+    if len(turned) != 1 or not turned <= PHRASES.keys():
+        return ""
+    (knob,) = turned
+    return PHRASES[knob].format(_span([stress[knob] for stress in found]))
 
 
 def _span(shares: Sequence[float]) -> str:

@@ -65,6 +65,21 @@ def test_levels_are_found_by_their_knobs_whatever_their_names(tiny):
     }
 
 
+@pytest.mark.parametrize(
+    ("situation", "levels", "words"),
+    [
+        ("label errors", {"missed": {"missed": 0.3}}, "30% of objects missing"),
+        ("label errors", {"a": {"missed": 0.3}, "b": {"invented": 0.3}}, ""),
+        ("absent foreground", {"a": {"absence": 0.25}}, "25% of windows empty"),
+        ("flipped labels", {"a": {"flips": 0.3}}, "30%"),
+        ("blurred or misdrawn boundaries", {"a": {"blur": 2}}, ""),
+    ],
+)
+def test_the_share_of_a_situation_is_in_words(tiny, situation, levels, words):
+    tiny["experiments"] = {"one": {"levels": levels}}
+    assert situations.words(Study(tiny), situation, ["controlled"]) == words
+
+
 def test_a_situation_without_a_level_is_left_out(tiny):
     tiny["experiments"] = {"blur": {"knob": "blur", "values": [1, 2]}}
     assert list(stresses(Study(tiny))) == ["blurred or misdrawn boundaries"]
