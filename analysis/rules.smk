@@ -73,6 +73,7 @@ rule figures:
 rule stresses:
     input:
         stamps.stresses.inputs,
+        stamps.gate(stamps.stresses),
     output:
         str(stamps.stresses.path),
         table=f"{folder}/stresses.csv",

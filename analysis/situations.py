@@ -117,7 +117,7 @@ def words(study: Study, situation: str, datasets: Sequence[str]) -> str:
         for where in cells(study, name, study.settings[0]).get(situation, ())
     ]
     if situation == AS_IS and not any(study.datasets[name].controlled for name in datasets):
-        return "windows anywhere" if all(found) else "windows at objects"
+        return "windows anywhere" if all(found) else "windows around objects"
     if situation == RARE:
         return f"{_span([stress.share for stress in found])} of pixels"
     turned = {knob for stress in found for knob in KNOBS[situation] if knob in stress}

@@ -126,6 +126,12 @@ def test_the_cost_of_a_step_is_compared_on_the_same_machine_only(results):
     assert "1.50 times a step with Dice" in words
     planned = sum(run.loss == "mine" and run.seed == 0 for run in results.study.runs)
     assert f"of {planned} pairs" in words
+    for record in results.records:
+        if record["key"]["loss"] == "dice":
+            record["written"] = "2026-01-01T03:00:00"
+    words = cards.cost(results, "mine")
+    assert "a step with Dice" not in words
+    assert "The runs with Dice are of another time" in words
 
 
 def test_a_card_is_in_the_report_with_its_figures(results):

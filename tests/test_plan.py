@@ -368,7 +368,7 @@ def test_every_configuration_fits_the_schema(path):
 def test_duplicate_keys_are_refused(tmp_path):
     path = tmp_path / "twice.yaml"
     path.write_text("losses:\n  dice: {}\n  focal: {}\n  dice: {smooth: 1}\n")
-    with pytest.raises(ConfigError, match=r"twice\.yaml: duplicate key 'dice'"):
+    with pytest.raises(ConfigError, match=r"twice\.yaml: duplicate key 'dice' at lines 2 and 4"):
         refuse_duplicates(path)
     refuse_duplicates(ROOT / "config.yaml")
 

@@ -15,6 +15,7 @@ from matplotlib import patches
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from analysis import claims
 from analysis.families import PRIMARY
@@ -210,6 +211,7 @@ def panel(axis: Axes, name: str, verdicts: pd.DataFrame, layout: Layout) -> None
     axis.set_yticks(range(len(labels)), labels)
     axis.set_ylim(len(labels) - 0.5, -0.5)
     axis.set_xlim(low, high)
+    axis.xaxis.set_major_locator(MaxNLocator(5))
     side = "claim holds between the lines" if claim.equivalent else "claim holds →"
     axis.set_xlabel(f"difference in {claim.unit} ({side})", labelpad=1, fontsize=7)
 

@@ -118,7 +118,7 @@ def cell_labels(cells: Sequence[tuple[str, str]]) -> list[str]:
 
 def stress_words(study: Study, dataset: str, stress: Mapping[str, Any]) -> list[str]:
     """Return the knobs of a stress with their values."""
-    plain = "unchanged" if study.datasets[dataset].controlled else "windows at objects"
+    plain = "unchanged" if study.datasets[dataset].controlled else "windows around objects"
     return [f"{knob.replace('_', ' ')} {value}" for knob, value in stress.items()] or [plain]
 
 

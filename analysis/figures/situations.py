@@ -59,7 +59,8 @@ def draw(results: Results) -> Captioned:
     caption = (
         f"Mean Dice score (DSC) of each loss minus that of {name}, by situation, with the fixed "
         "learning rate. Filled: threshold 0.5; open: both thresholds tuned on validation images. "
-        f"Paired by seed and image. {style.INTERVAL}; each by itself, {style.seeds(study)}."
+        f"Paired by seed and image. {style.INTERVAL}; each by itself, {style.seeds(study)}. Each "
+        "panel has a scale of its own."
     )
     return figure, caption
 

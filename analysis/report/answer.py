@@ -157,11 +157,11 @@ def note(study: Study) -> str:
     if len(study.seeds) == 1:
         return f"Mean Dice score (DSC). One seed: no intervals, no marks.{grid}"
     return (
-        "Mean Dice score (DSC) ± half of its 95% interval; bold: the greatest, which others may "
-        f"equal. ▲ better, ▼ worse than {reference}: paired by seed and image, so that intervals "
+        "Mean Dice score (DSC) ± half of its 95% interval; bold: the highest mean; others may be "
+        f"as good. ▲ better, ▼ worse than {reference}: paired by seed and image, so that intervals "
         "may overlap; two-sided, with Holm's correction for the situations of a row. If a loss "
         f"equals {reference} everywhere, its row has a mark with a probability of at most 5%. "
-        "At most below the best: 95% bound."
+        "At most better: 95% bound."
         f"{grid}"
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 NEAR = 0.03
 """Greatest distance of p from the share of labels at which they count as equal."""
 WORDS = {BETTER: "better than", WORSE: "worse than", "": "not told apart from"}
+TOGETHER = timedelta(hours=1)
+"""Longest time between two runs whose seconds are compared."""
 KINDS = ("card", "card_examples")
 
 Row = dict[str, Any]
@@ -313,9 +316,10 @@ def verdicts(study: Study, rows: pd.DataFrame, loss: str) -> list[Row]:
 def cost(results: Results, loss: str) -> str:
     """Return the time of a training step, and its ratio to that of each reference, in words.
 
-    A pair of runs of one cell counts if both are of one device and machine. Ratios are medians.
+    A pair of runs of one cell counts if both are of one device and machine, and were written within
+    TOGETHER: at another time the machine may have been busy. Ratios are medians.
     """
-    times: dict[tuple, float] = {}
+    times: dict[tuple, tuple[float, datetime]] = {}
     for record in results.records:
         if record["status"] == "ok" and "train" in record.get("seconds", {}):
             key = dict(record["key"])
@@ -323,20 +327,23 @@ def cost(results: Results, loss: str) -> str:
             if not steps:
                 continue
             where = record.get("device"), json.dumps(record.get("machine"), sort_keys=True)
-            name = key.pop("loss")
-            times[(name, *where, *key.items())] = record["seconds"]["train"] / steps
-    own = {key[1:]: seconds for key, seconds in times.items() if key[0] == loss}
+            seconds = record["seconds"]["train"] / steps
+            written = datetime.fromisoformat(record["written"])
+            times[(key.pop("loss"), *where, *key.items())] = seconds, written
+    own = {key[1:]: pair for key, pair in times.items() if key[0] == loss}
     if not own:
         return "Not measured."
-    sentences = [f"{1000 * np.median(list(own.values())):.1f} ms per training step (median)."]
+    middle = 1000 * np.median([seconds for seconds, _ in own.values()])
+    sentences = [f"{middle:.1f} ms per training step (median)."]
     for other in compared(results.study, loss):
-        ratios = [
-            seconds / times[other, *key] for key, seconds in own.items() if (other, *key) in times
-        ]
+        pairs = [(pair, times[other, *key]) for key, pair in own.items() if (other, *key) in times]
+        ratios = [a / b for (a, when), (b, then) in pairs if abs(when - then) <= TOGETHER]
         if ratios:
             low, middle, high = np.quantile(ratios, [0.1, 0.5, 0.9])
             sentences.append(
                 f"{middle:.2f} times a step with {style.name(other)} on the same device "
                 f"(from {low:.2f} to {high:.2f} in 8 of 10 of {len(ratios)} pairs of runs)."
             )
+        elif pairs:
+            sentences.append(f"The runs with {style.name(other)} are of another time: no ratio.")
     return " ".join(sentences)

@@ -102,7 +102,7 @@ def in_short(study: Study, cases: Sequence[Case]) -> Iterator[tuple[str, str]]:
     if alike:
         spans = [f"{_lead(case).lower()} {_span(case.scores.values())}" for case in alike]
         lead = "Otherwise" if others else "All situations"
-        yield lead, f"no difference in mean DSC that this study can tell ({'; '.join(spans)})."
+        yield lead, f"not clear which loss is better (mean DSC: {'; '.join(spans)})."
 
 
 def _no_difference(study: Study, case: Case) -> bool:
@@ -139,7 +139,9 @@ def advice_of(study: Study, case: Case) -> str:
         scores = _span([case.scores[loss] for loss in worse])
         words += f"; not {joined([style.name(loss) for loss in worse])} ({scores})"
     bound = max(np.ceil(case.bound * 1000) / 1000, 0.001)
-    return f"{words}. {style.name(case.alike[0])}: at most {short(bound)} below the best."
+    return (
+        f"{words}. Another loss is at most {short(bound)} better than {style.name(case.alike[0])}."
+    )
 
 
 def _apart(case: Case) -> str:

@@ -77,9 +77,9 @@ def detectable(study: Study, scopes: Sequence[str], compared: pd.DataFrame) -> s
     if not len(sizes):
         return ""
     return (
-        f"A loss is told apart from {style.name(against)} with a probability of {POWER:.0%} if it "
-        f"differs by {short(sizes.median())} DSC: the median, from {short(sizes.min())} to "
-        f"{short(sizes.max())} by loss and situation"
+        f"This study finds a difference of {short(sizes.median())} DSC from {style.name(against)} "
+        f"with a probability of {POWER:.0%}; this is the median, {short(sizes.min())} "
+        f"to {short(sizes.max())} by loss and situation"
     )
 
 

@@ -50,7 +50,12 @@ def run(study: Study) -> None:
         fractions[dataset.name] = _levels(reach[SIDE])
         absences[dataset.name] = _absence(study, dataset, source)
         lines.append(f"#   absence: 0 to {absences[dataset.name]:.3g}")
-    text = "\n".join([*lines, "experiments:", *_block(fractions, absences)]) + "\n"
+    lines += [
+        f"# Put this in the place of `experiments:`. A mosaic of {SIDE} x {SIDE} windows trains "
+        f"{SIDE**2} times as many pixels.",
+        "experiments:",
+    ]
+    text = "\n".join([*lines, *_block(fractions, absences)]) + "\n"
     write_whole(study.file(PROBE), text)
     sys.stdout.write(text)
 
@@ -67,7 +72,7 @@ def _measured(study: Study, dataset: Dataset, source: Source) -> Iterator[str]:
     sizes = f"{least[0]} x {least[1]}" + (f" to {most[0]} x {most[1]}" if most != least else "")
     yield f"# {dataset.name}: {counts} images of {sizes} pixels, windows of {study.image_size}"
     stresses = {
-        "no knob (windows at objects)": Stress(),
+        "no knob (windows around objects)": Stress(),
         "fraction: natural (windows anywhere)": Stress({"fraction": NATURAL}),
         "size: small": Stress({"size": "small"}),
         "size: mixed": Stress({"size": "mixed"}),
@@ -125,6 +130,8 @@ def _block(fractions: dict[str, list[float]], absences: dict[str, float]) -> Ite
     yield from (f"      {name}: {levels}" for name, levels in fractions.items())
     yield from ("  object_size:", "    levels:", "      full scale: {}")
     yield from ("      half scale: {size: small}", "      side by side: {size: mixed}")
+    if max(absences.values()) < ABSENCE:
+        return
     yield from ("  absence:", "    knob: absence", "    values:")
     for name, share in absences.items():
         yield f"      {name}: {[0, ABSENCE] if share >= ABSENCE else [0]}"

@@ -180,14 +180,15 @@ class _Loader(yaml.SafeLoader):
     """A YAML loader that refuses duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                line = node.start_mark.line + 1
+        seen: dict = {}
+        for part, _ in node.value:
+            key, line = self.construct_object(part, deep=True), part.start_mark.line + 1
+            if key in seen:
                 raise ConfigError(
-                    f"{self.name}: duplicate key {key!r} in the mapping at line {line}; "
+                    f"{self.name}: duplicate key {key!r} at lines {seen[key]} and {line}; "
                     "allowed: each key once"
                 )
+            seen[key] = line
         return super().construct_mapping(node, deep)
 
 
