@@ -107,6 +107,11 @@ def test_a_card_corrects_for_its_number_of_levels(results, monkeypatch):
     assert words == {cards.WORDS[""]}
 
 
+def test_a_study_without_a_level_in_common_has_no_differences(results, monkeypatch):
+    monkeypatch.setattr(cards, "of_experiments", lambda study: iter(()))
+    assert cards.differences(results)["mine"] == {"Cross-entropy": [], "Dice": []}
+
+
 def test_a_level_without_a_mark_is_in_no_sentence():
     row = {"level": "noise: flips 0.3", "value": -0.01, "word": cards.WORDS[""]}
     assert cards.summary({"Dice": [row]}) == [

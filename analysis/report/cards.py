@@ -199,8 +199,8 @@ def differences(results: Results) -> dict[str, dict[str, list[Row]]]:
     found: dict[str, dict[str, list[Row]]] = {}
     for loss in study.losses:
         for against in compared(study, loss):
-            levels, estimates = zip(*_differences(tables, loss, against), strict=True)
-            told = comparisons.told_apart(study, estimates)
+            pairs = list(_differences(tables, loss, against))
+            told = comparisons.told_apart(study, [estimated for _, estimated in pairs])
             rows = [
                 {
                     "level": level,
@@ -211,7 +211,7 @@ def differences(results: Results) -> dict[str, dict[str, list[Row]]]:
                     "word": WORDS[word],
                     "mark": MARKS.get(word, ""),
                 }
-                for level, estimated, word in zip(levels, estimates, told, strict=True)
+                for (level, estimated), word in zip(pairs, told, strict=True)
             ]
             found.setdefault(loss, {})[style.name(against)] = rows
     return found
