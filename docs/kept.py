@@ -16,7 +16,7 @@ import pandas as pd
 from analysis import claims
 from analysis.calibration import SMALLEST
 from analysis.comparisons import SUITE
-from analysis.steps import ANSWER, COMPARISONS
+from analysis.steps import ANSWER, COMPARISONS, RECOMMENDATION
 from experiments.layout import CALIBRATION, RECORDS, VERDICTS
 
 KEPT = Path(__file__).parent / "results"
@@ -36,7 +36,7 @@ def keep(folder: Path) -> None:
         "": headlines(read(folder / VERDICTS)),
         "_runs": runs(json.loads((folder / RECORDS).read_text())),
         "_looks": looks(folder / "looks"),
-        "_recommendation": read(folder / "recommendation.csv"),
+        "_recommendation": read(folder / RECOMMENDATION),
         "_comparisons": compared(read(folder / COMPARISONS)),
         "_rates": rates_at(read(folder / CALIBRATION)),
     }

@@ -17,6 +17,7 @@ import pandas as pd
 import yaml
 
 from analysis import claims, recommendation
+from analysis.scores import equivalence
 from analysis.verdicts import POOLED, headline
 from docs.kept import KEPT, kept
 
@@ -147,7 +148,7 @@ def another(table: pd.DataFrame) -> str:
 
 
 def outcome(row: pd.Series | None) -> str:
-    """Return what became of a published finding; "" if the study cannot answer it.
+    """Return the outcome of a published finding; "" if the study cannot answer it.
 
     It is reproduced or refuted if the verdict is decided. An open verdict can still have the
     published direction: the 95% interval is above 0, but not clear of the smallest difference.
@@ -155,7 +156,7 @@ def outcome(row: pd.Series | None) -> str:
     if row is None or np.isnan(row["estimate"]):
         return ""
     decided = {"supported": "reproduced", "contradicted": "refuted"}.get(row["verdict"])
-    towards = row["rule"] == "at least" and row["low"] > 0
+    towards = row["rule"] == equivalence.AT_LEAST and row["low"] > 0
     return decided or ("same direction" if towards else "open")
 
 
@@ -207,9 +208,9 @@ def advice(table: pd.DataFrame, scope: str) -> str:
 
 
 def good_in(table: pd.DataFrame, loss: str, scope: str = recommendation.SUITE) -> str:
-    """Return in how many situations and thresholds a loss may be as good as the best."""
+    """Return the number of situations and thresholds in which a loss may be as good as the best."""
     rows = only(table, loss=loss, scope=scope, setting="")
-    return f"{(rows['may_be_as_good'] == 'yes').sum()} of {len(rows)}"
+    return f"{(rows['may_be_as_good'] == recommendation.YES).sum()} of {len(rows)}"
 
 
 def lead(

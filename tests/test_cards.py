@@ -136,7 +136,7 @@ def test_the_cost_of_a_step_is_compared_on_the_same_machine_only(results):
             record["written"] = "2026-01-01T03:00:00"
     words = cards.cost(results, "mine")
     assert "a step with Dice" not in words
-    assert "The runs with Dice are of another time" in words
+    assert "No ratio to Dice: its runs are of another time." in words
 
 
 def test_a_card_is_in_the_report_with_its_figures(results):

@@ -75,3 +75,21 @@ def test_a_claim_that_is_not_measured_has_a_card_without_a_verdict(tiny):
     assert (last.sign, last.text) == ("✗", "The printed formula is 0.99 at a perfect match, not 0")
     (line,) = [line for line in lines if line.claim == "boundary"]
     assert (line.sign, line.verdict) == ("–", "not measured in this study")
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "speaks"),
+    [
+        ("noise", "mechanism", False),  # the sentence is about trained models
+        ("noise", "controlled", True),
+        ("definition", "mechanism", True),
+    ],
+)
+def test_a_mechanism_says_nothing_about_trained_models(tiny, name, level, speaks):
+    row = row_of(claim=name, level=level, verdict="contradicted", stress="x", setting="")
+    row |= {"threshold": "0.5", "rate": "fixed", "n": 3, "low90": 0.0, "high90": 0.2}
+    row |= {"family": "", "p": 0.5, "p_corrected": 0.5, "reason": "", "seeds_needed": 0}
+    row |= {"fragile": "", "floor": "", "finding": "the reverse"}
+    row |= dict.fromkeys(["next_low", "next_high", "next_probability"], float("nan"))
+    shown = pages.line(Study(tiny), claims.load()[name], row, [row])
+    assert bool(shown["plain"]) == speaks

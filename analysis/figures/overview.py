@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from analysis.results import Results
     from experiments.plan.study import Study
 
-THRESHOLDS = {"0.5": "full", "tuned": "none"}
-"""Threshold -> fill of its marker."""
 THICK = {"linewidth": 2, "solid_capstyle": "butt"}
 RING = {
     "marker": "o",
@@ -82,7 +80,7 @@ class Layout:
     @property
     def items(self) -> list[tuple[str, str]]:
         """The loss and the threshold of each point in a row; no loss if it is the row's."""
-        return list(itertools.product([""] if self.by_loss else self.losses, THRESHOLDS))
+        return list(itertools.product([""] if self.by_loss else self.losses, style.FILLS))
 
     def position(self, verdict: pd.Series) -> float:
         """Return the vertical position of a verdict."""
@@ -139,7 +137,7 @@ def shown(verdicts: pd.DataFrame, losses: int) -> tuple[pd.DataFrame, int]:
     """
     cells = verdicts[["dataset", "setting"]].drop_duplicates()
     pooled = (verdicts["dataset"] == POOLED).any()
-    if not pooled or len(cells) * losses * len(THRESHOLDS) <= MOST:
+    if not pooled or len(cells) * losses * len(style.FILLS) <= MOST:
         return verdicts, 0
     single = (verdicts["level"] == "field") & (verdicts["dataset"] != POOLED)
     return verdicts[~single], verdicts.loc[single, "dataset"].nunique()
@@ -168,10 +166,7 @@ def _range(rows: pd.DataFrame) -> tuple[float, float]:
 
 def keys() -> Iterator[Artist]:
     """Yield the entries of the legend that all claims share."""
-    grey = {"color": "0.3", "linestyle": "none"}
-    for threshold, fill in THRESHOLDS.items():
-        words = "tuned threshold" if threshold == "tuned" else f"threshold {threshold}"
-        yield Line2D([], [], marker="o", fillstyle=fill, label=words, **grey)
+    yield from style.threshold_handles()
     yield Line2D([], [], label="primary verdict", linestyle="none", **RING)
     yield Line2D([], [], color="0.3", label="90% interval", **THICK)
     yield Line2D([], [], color="0.3", linewidth=0.8, label="95% interval")
@@ -196,7 +191,7 @@ def panel(axis: Axes, name: str, verdicts: pd.DataFrame, layout: Layout) -> None
     for _, verdict in verdicts.iterrows():
         position = layout.position(verdict)
         line = style.points(lines[verdict["loss"]])
-        line["fillstyle"] = THRESHOLDS[verdict["threshold"]]
+        line["fillstyle"] = style.FILLS[verdict["threshold"]]
         point = {"value": verdict["estimate"], "low": verdict["low"], "high": verdict["high"]}
         style.intervals(axis, [position], point, line, horizontal=True)
         axis.plot(verdict[["low90", "high90"]], [position] * 2, color=line["color"], **THICK)

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from analysis.results import Results
 
 
-FILLS = {"0.5": "full", "tuned": "none"}
-"""Threshold -> fill of its marker."""
 MANY = 40
 """Rows of the figure from which on they are closer together."""
 BAR = {"linewidth": 4, "alpha": 0.3, "solid_capstyle": "butt"}
@@ -59,7 +56,7 @@ def draw(results: Results) -> Captioned:
             cell = cells.index((row["dataset"], row["setting"]))
             axis = axes[cell, experiments.index(row["experiment"])]
             position = losses.index(row["loss"]) + 0.8 * style.offset(i, len(tables))
-            point(axis, position, row, lines[row["loss"]] | {"fillstyle": FILLS[threshold]})
+            point(axis, position, row, lines[row["loss"]] | {"fillstyle": style.FILLS[threshold]})
     for axis, experiment in zip(axes[0], experiments, strict=True):
         axis.set_title(style.wrapped(style.heading(experiment), 60, len(experiments)))
     for axis, label in zip(axes[:, -1], labels, strict=True):
@@ -78,7 +75,7 @@ def draw(results: Results) -> Captioned:
     for axis in axes[-1]:
         axis.set_xlabel("Rank")
     bar = Line2D([], [], color="0.3", label="ranks in the 95% interval", **BAR)
-    style.legend(figure, handles=[*threshold_keys(), bar])
+    style.legend(figure, handles=[*style.threshold_handles(), bar])
     caption = (
         f"Rank of each loss by its mean Dice score over the levels of an experiment{one}. Filled: "
         "threshold 0.5; open: threshold tuned on validation images. The pale bar has all ranks in "
@@ -95,11 +92,3 @@ def point(axis: Axes, position: float, row: Mapping[str, Any], line: Mapping[str
     low, high = row["low"] - 0.35, row["high"] + 0.35
     axis.plot([low, high], [position] * 2, **BAR, color=line["color"])
     axis.plot(row["rank"], position, **style.points(line))
-
-
-def threshold_keys() -> Iterator[Artist]:
-    """Yield the entries of a legend for FILLS."""
-    grey = {"color": "0.3", "linestyle": "none", "marker": "o"}
-    for threshold, fill in FILLS.items():
-        words = "tuned threshold" if threshold == "tuned" else f"threshold {threshold}"
-        yield Line2D([], [], fillstyle=fill, label=words, **grey)

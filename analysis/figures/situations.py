@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from analysis import situations
 from analysis.comparisons import SUITE
 from analysis.figures import style
-from analysis.figures.ranks import FILLS, threshold_keys
 from analysis.figures.scope import Captioned, Planned
 from analysis.scores.metrics import select
 
@@ -55,12 +54,12 @@ def draw(results: Results) -> Captioned:
         axis.set_title(title)
         axis.set_xlabel(f"Mean DSC minus that of {name}")
     axes[0, 0].set_yticks(range(len(named)), [style.wrapped(words, 18, 1) for words in named])
-    style.legend(figure, axes, handles=threshold_keys())
+    style.legend(figure, axes, handles=style.threshold_handles())
     caption = (
         f"Mean Dice score (DSC) of each loss minus that of {name}, by situation, with the fixed "
         "learning rate. Filled: threshold 0.5; open: both thresholds tuned on validation images. "
-        f"Paired by seed and image. {style.INTERVAL}; each by itself, {style.seeds(study)}. Each "
-        "panel has a scale of its own."
+        f"Paired by seed and image. {style.INTERVAL}; each by itself, {style.seeds(study)}."
+        f"{' Each panel has a scale of its own.' * (len(shown) > 1)}"
     )
     return figure, caption
 
@@ -69,11 +68,11 @@ def panel(
     axis: Axes, rows: pd.DataFrame, named: Sequence[str], lines: Mapping[str, Mapping[str, str]]
 ) -> None:
     """Draw the rows of a scope; named: the situations; lines: line style of each loss."""
-    points = list(itertools.product(lines, FILLS))
+    points = list(itertools.product(lines, style.FILLS))
     for i, (loss, threshold) in enumerate(points):
         found = select(rows, loss=loss, threshold=threshold).set_index("situation")
         shift = 0.85 * style.offset(i, len(points))
-        marker = {"fillstyle": FILLS[threshold], "label": style.name(loss)}
+        marker = {"fillstyle": style.FILLS[threshold], "label": style.name(loss)}
         style.intervals(
             axis,
             [named.index(situation) + shift for situation in found.index],

@@ -44,6 +44,8 @@ SPARE, MARKERS = ("#009E73", "#3A9AD4", "#978B00", "#7F7F7F", "#8B4513"), "PX*hd
 """Colours and markers of the other losses of a study, in their order."""
 # Muted palette of Tol, for classes in pictures: no loss has one of these colours.
 MUTED = ("#88CCEE", "#CC6677", "#DDCC77", "#117733", "#AA4499", "#44AA99", "#882255", "#999933")
+FILLS = {"0.5": "full", "tuned": "none"}
+"""Threshold -> fill of its marker."""
 DASHES = ("-", "--", ":", "-.")
 VERDICT_COLOURS = {"supported": "#37474F", "contradicted": "#4D5B63", "undecided": "#6B6B6B"}
 """Neutral colours that no loss has, readable as text; the sign tells verdicts apart."""
@@ -187,6 +189,14 @@ def lines(losses: Iterable[str]) -> dict[str, dict[str, str]]:
 def points(line: Mapping[str, str]) -> dict[str, str]:
     """Return a line style without the line that joins the markers."""
     return {**line, "linestyle": "none"}
+
+
+def threshold_handles() -> Iterator[Line2D]:
+    """Yield an entry of a legend for each threshold: a grey marker with its fill."""
+    for threshold, fill in FILLS.items():
+        words = "tuned threshold" if threshold == "tuned" else f"threshold {threshold}"
+        marker = {"marker": "o", "color": "0.3", "fillstyle": fill}
+        yield Line2D([], [], label=words, **points(marker))
 
 
 def loss_handles(losses: Iterable[str]) -> Iterator[Line2D]:

@@ -161,7 +161,7 @@ def note(study: Study) -> str:
         f"as good. ▲ better, ▼ worse than {reference}: paired by seed and image, so that intervals "
         "may overlap; two-sided, with Holm's correction for the situations of a row. If a loss "
         f"equals {reference} everywhere, its row has a mark with a probability of at most 5%. "
-        "At most better: 95% bound."
+        "At most: a 95% bound."
         f"{grid}"
     )
 

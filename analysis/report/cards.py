@@ -316,8 +316,8 @@ def verdicts(study: Study, rows: pd.DataFrame, loss: str) -> list[Row]:
 def cost(results: Results, loss: str) -> str:
     """Return the time of a training step, and its ratio to that of each reference, in words.
 
-    A pair of runs of one cell counts if both are of one device and machine, and were written within
-    TOGETHER: at another time the machine may have been busy. Ratios are medians.
+    A pair of runs of one cell counts if both are of one device and machine, and at most TOGETHER
+    apart: at another time the machine may have been busy. Ratios are medians.
     """
     times: dict[tuple, tuple[float, datetime]] = {}
     for record in results.records:
@@ -345,5 +345,5 @@ def cost(results: Results, loss: str) -> str:
                 f"(from {low:.2f} to {high:.2f} in 8 of 10 of {len(ratios)} pairs of runs)."
             )
         elif pairs:
-            sentences.append(f"The runs with {style.name(other)} are of another time: no ratio.")
+            sentences.append(f"No ratio to {style.name(other)}: its runs are of another time.")
     return " ".join(sentences)

@@ -34,8 +34,9 @@ Link = tuple[str, str, list]
 def titles(study: Study, tables: Sequence[Sheet], lines: Sequence[Line]) -> dict[str, str]:
     """Return id -> title of the parts that a page can have; lines: the claims with their signs."""
     parts = {f"loss-{loss}": style.name(loss) for loss in study.losses}
-    parts |= {f"claim-{name}": claim.title for name, claim in claims.load().items()}
-    parts |= {f"claim-{n.claim}": f"{n.sign} {claims.load()[n.claim].title}" for n in lines}
+    signs = {line.claim: f"{line.sign} " for line in lines}
+    for name, claim in claims.load().items():
+        parts[f"claim-{name}"] = f"{signs.get(name, '')}{claim.title}"
     return parts | {f"table-{table.slug}": table.name for table in tables}
 
 

@@ -134,6 +134,8 @@ def line(study: Study, claim: Claim, row: Row, others: Iterable[Row]) -> Row:
         and other["setting"] != row["setting"]
     ]
     first = row["setting"] == study.settings[0].label
+    # The plain words are about trained models, except for a claim that trains none.
+    trained = row["level"] != "mechanism" or claim.weights is None
     where = [row["dataset"], row["setting"]]
     if named(study, row["against"]):
         where.append(f"against {style.name(row['against'])}")
@@ -143,7 +145,7 @@ def line(study: Study, claim: Claim, row: Row, others: Iterable[Row]) -> Row:
         "reason": minus(reason(row)),
         "state": state(row),
         "sign": plain.sign(state(row)),
-        "plain": plain.line(row["claim"], claim, row).text,
+        "plain": plain.line(row["claim"], claim, row).text if trained else "",
         "also": [*tuned, *(across(row, others) if first else ()), *settings],
     }
 
