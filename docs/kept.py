@@ -17,6 +17,7 @@ from analysis import claims
 from analysis.calibration import SMALLEST
 from analysis.comparisons import SUITE
 from analysis.steps import ANSWER, COMPARISONS, RECOMMENDATION
+from analysis.verdicts import POOLED
 from experiments.layout import CALIBRATION, RECORDS, VERDICTS
 
 KEPT = Path(__file__).parent / "results"
@@ -27,13 +28,14 @@ TEXTS = dict.fromkeys(("threshold", "setting", "looks", "fails_on", "claim", "fa
 def keep(folder: Path) -> None:
     """Copy the tables of a finished study that the page needs to ``docs/results/STUDY*.csv``.
 
-    Verdicts only on the losses that the claims are about, recommendations as they are; differences
-    of the mean and of generated images; the runs as a row per dataset with their number, status
-    and hours.
+    Verdicts only on the losses that the claims are about, and the number of pooled ones that are
+    decided; recommendations as they are; differences of the mean and of generated images; the runs
+    as a row per dataset with their number, status and hours.
     """
     name = json.loads((folder / "config.json").read_text())["study"]
     tables = {
         "": headlines(read(folder / VERDICTS)),
+        "_pooled": pooled(read(folder / VERDICTS)),
         "_runs": runs(json.loads((folder / RECORDS).read_text())),
         "_looks": looks(folder / "looks"),
         "_recommendation": read(folder / RECOMMENDATION),
@@ -53,6 +55,16 @@ def headlines(table: pd.DataFrame) -> pd.DataFrame:
         return table
     about = table["claim"].map({name: claim.about for name, claim in claims.load().items()})
     return table[table["loss"] == about]
+
+
+def pooled(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the number of pooled verdicts, and of decided ones, per claim and threshold."""
+    if table.empty:
+        return table
+    rows = table[table["dataset"] == POOLED]
+    rows = rows.assign(decided=rows["verdict"] != "undecided")
+    grouped = rows.groupby(["claim", "family", "threshold"], sort=False)["decided"]
+    return grouped.agg(verdicts="size", decided="sum").reset_index()
 
 
 def compared(table: pd.DataFrame) -> pd.DataFrame:

@@ -348,6 +348,11 @@ def decided(table: pd.DataFrame) -> str:
     return f"{(rows['verdict'] != 'undecided').sum()} of {len(rows)}"
 
 
+def share(table: pd.DataFrame) -> str:
+    """Return the number of decided verdicts, of all; table: counts of ``kept.pooled``."""
+    return f"{table['decided'].sum()} of {table['verdicts'].sum()}"
+
+
 def side_by_side(one: pd.DataFrame, other: pd.DataFrame, names: Sequence[str]) -> str:
     """Return the primary verdicts on generated images of two studies, a row per claim."""
     known = claims.load()
@@ -371,7 +376,7 @@ def render() -> str:
         for function in (
             kept, only, verdict, effect, word, number, interval, primary, by_dataset, another,
             findings, settled, good_in, lead, advice, rates, power, by_setting, along, seen,
-            decided, trained, join, became, side_by_side,
+            decided, share, trained, join, became, side_by_side,
         )
     }  # fmt: skip
     environment.globals |= {"POOLED": POOLED, "SUITE": recommendation.SUITE}
