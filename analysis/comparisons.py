@@ -3,11 +3,11 @@
 A difference is paired: per seed and test image, the score of the loss minus that of the reference.
 Levels of a situation on a dataset have equal weight, and so have public datasets. Its error is that
 of the verdicts (`analysis.scores.statistics`): seeds, and images by source where all seeds share
-them; Student's t. A loss is told apart from a reference if a two-sided test of no difference says
-so after Holm's correction for the situations of the row: one loss, reference, scope, threshold and
-setting. So a row without any difference has a mark with a probability of at most 5%, and other
-losses of the study do not matter to it; of twenty such rows one may have a mark. Marks have no
-correction for the looks of adaptive seeds, as secondary verdicts have none.
+them; Student's t. A loss has a mark if a two-sided test finds a difference from the reference after
+Holm's correction for the situations of the row: one loss, reference, scope, threshold and setting.
+So a row without any difference has a mark with a probability of at most 5%, and other losses of the
+study do not matter to it; of twenty such rows one may have a mark. Marks have no correction for the
+looks of adaptive seeds, as secondary verdicts have none.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ COLUMNS = {
     "p_corrected": "by Holm, for the situations of the same loss, reference, scope, threshold and "
     "setting",
     "told": f"{BETTER} or {WORSE} than the reference: p_corrected is at most {LEVEL:g}; else empty",
-    "detectable": f"difference that is told apart with a probability of {forecast.POWER:.0%} at "
+    "detectable": f"difference that is found with a probability of {forecast.POWER:.0%} at "
     "the first step of Holm's correction, if the spread stays",
 }
 """Columns of ``comparisons.csv``."""

@@ -79,15 +79,15 @@ def test_situations_without_a_difference_are_in_one_sentence(four):
     assert list(said) == ["All situations"]
 
 
-def test_a_reference_that_is_not_told_apart_is_not_called_worse(four):
-    four["seeds"] = 2  # t of one degree: nothing is told apart
+def test_a_reference_without_a_clear_difference_is_not_called_worse(four):
+    four["seeds"] = 2  # t of one degree: nothing is clear
     scores = planted(lambda run, _: 80 if run.loss == "dice" else 70, spread=5.0)
     results = found(Study(four), scores)
     assert set(results.comparisons["told"]) == {""}
     said = sentences(results)
     assert any("Cross-entropy (.7" in text for text in said.values())
-    assert not any("worse" in text for text in said.values())
-    assert all("is not told apart" in t for t in said.values() if "; Cross-entropy" in t)
+    assert not any("is worse" in text for text in said.values())
+    assert all("is not clearly worse" in t for t in said.values() if "; Cross-entropy" in t)
 
 
 def test_marks_are_paired_t_tests_with_holms_correction_of_their_row(four):
@@ -205,10 +205,10 @@ def test_losses_from_outside_come_first_with_a_line_per_reference(four):
     row = chosen(rows, against="cross_entropy").iloc[0]
     value, low, high = (f"−{-row[name]:.3f}" for name in ("value", "low", "high"))
     assert own["my_loss against Cross-entropy"] == (
-        f"worse: flipped labels {value} [{low}, {high}]; not told apart elsewhere."
+        f"worse: flipped labels {value} [{low}, {high}]; no clear difference elsewhere."
     )
     words = own["my_loss against Dice"]
-    assert words.startswith("not told apart in any situation; largest difference: ")
+    assert words.startswith("no clear difference in any situation; largest difference: ")
 
 
 def folders(tiny, names, sources=()):

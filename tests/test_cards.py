@@ -115,7 +115,8 @@ def test_a_study_without_a_level_in_common_has_no_differences(results, monkeypat
 def test_a_level_without_a_mark_is_in_no_sentence():
     row = {"level": "noise: flips 0.3", "value": -0.01, "word": cards.WORDS[""]}
     assert cards.summary({"Dice": [row]}) == [
-        "Not told apart from Dice under any stress (largest difference −0.010, noise: flips 0.3)."
+        "Not clearly different from Dice under any stress "
+        "(largest difference −0.010, noise: flips 0.3)."
     ]
 
 

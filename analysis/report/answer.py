@@ -1,8 +1,8 @@
 """The answer of a study: sentences, tables and lines, made from its tables.
 
 `answer` gives one structure; the report's first screen, ``answer.md`` and the end of the log show
-it. All of it is at the fixed learning rate and the reference setting. A mark is where a loss is
-told apart from the first reference (`analysis.comparisons`).
+it. All of it is at the fixed learning rate and the reference setting. A mark shows
+a clear difference from the first reference (`analysis.comparisons`).
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 NEAR = 0.03
 """Greatest distance of p from the share of labels at which they count as equal."""
-WORDS = {BETTER: "better than", WORSE: "worse than", "": "not told apart from"}
+WORDS = {BETTER: "better than", WORSE: "worse than", "": "not clearly different from"}
 TOGETHER = timedelta(hours=1)
 """Longest time between two runs whose seconds are compared."""
 KINDS = ("card", "card_examples")
@@ -253,7 +253,7 @@ def table(gaps: dict[str, list[Row]]) -> list[Row]:
 
 
 def summary(gaps: dict[str, list[Row]]) -> list[str]:
-    """Return a sentence per reference on the levels where the loss is told apart from it.
+    """Return a sentence per reference on the levels where the loss clearly differs from it.
 
     >>> row = {"level": "noise: flips 0.3", "value": -0.5, "word": "worse than"}
     >>> summary({"Dice": [row]})

@@ -106,7 +106,7 @@ def in_short(study: Study, cases: Sequence[Case]) -> Iterator[tuple[str, str]]:
 
 
 def _no_difference(study: Study, case: Case) -> bool:
-    """Return whether the reference may be as good, and no loss is told apart from it."""
+    """Return whether the reference may be as good, and no loss is clearly better or worse."""
     return study.references[0] in case.alike and not any(case.told.values())
 
 
@@ -148,7 +148,7 @@ def _apart(case: Case) -> str:
     """Return the losses of the advice that are better than the reference."""
     better = [loss for loss in case.alike if case.told.get(loss) == BETTER]
     if not better:
-        return "not told apart from them"
+        return "not clearly worse"
     return "worse" if len(better) == len(case.alike) else f"worse than {_names(better)}"
 
 
@@ -188,7 +188,7 @@ def _span(values: Sequence[float]) -> str:
 def of_own(
     study: Study, loss: str, scopes: Sequence[str], compared: pd.DataFrame
 ) -> Iterator[tuple[str, str]]:
-    """Yield (loss and reference, where it is told apart), per reference that it is not.
+    """Yield (loss and reference, where it clearly differs), per reference that it is not.
 
     compared: rows of ``comparisons.csv`` at one setting and threshold.
     """
@@ -207,7 +207,7 @@ def first_of(table: pd.DataFrame, situation: str, scopes: Sequence[str]) -> pd.S
 
 
 def _differences(rows: Sequence[pd.Series]) -> str:
-    """Return the differences that are told apart; the largest one if it is not among them."""
+    """Return the clear differences; the largest one if it is not among them."""
     parts = [
         f"{word}: {', '.join(_difference(row) for row in rows if row['told'] == word)}"
         for word in (BETTER, WORSE)
@@ -215,7 +215,7 @@ def _differences(rows: Sequence[pd.Series]) -> str:
     ]
     most = max(rows, key=lambda row: abs(row["value"]))
     if any(np.isfinite(row["p"]) and not row["told"] for row in rows):
-        parts.append("not told apart elsewhere" if parts else "not told apart in any situation")
+        parts.append(f"no clear difference {'elsewhere' if parts else 'in any situation'}")
     if not most["told"]:
         parts.append(f"largest difference: {_difference(most)}")
     return "; ".join(parts)
