@@ -3,10 +3,11 @@
     python -m benchmarks.variance FOLDER [--out docs/benchmarks]
 
 FOLDER: a study with the axis `weights`, see configs/weights.yaml. A claim's contrast of a seed is
-the paired difference that its verdict rests on. The first table has the standard deviation of the
-contrasts between seeds with each kind of weights, and the ratio of the variances to that of `last`.
-The second has, for the first kind, the standard deviation with the first 64 test images of each run
-over that with all of them. The last table has the mean Dice scores. Writes OUT/variance.md.
+the paired difference that its verdict rests on. The first two tables have the ratio of the variance
+of the contrasts between seeds to that with the weights `last`: the mean of the primary claims, and
+each claim. The third has, for the first kind of weights, the standard deviation with the first 64
+test images of each run over that with all of them. The last table has the mean Dice scores. Writes
+OUT/variance.md.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t as student
 
 from analysis import claims
 from analysis.effects import Case, Effect, Tables, measure
@@ -57,7 +59,7 @@ def effects(results: Results) -> Iterator[tuple[dict[str, str], Effect]]:
 def spreads(results: Results) -> pd.DataFrame:
     """Return a row per claim, dataset, threshold and weights: mean and sd of the contrasts.
 
-    few: standard deviation with the first FEW test images of each run.
+    contrasts: those of the seeds; few: their sd with the first FEW test images of each run.
     """
     rows = []
     for about, effect in effects(results):
@@ -65,8 +67,38 @@ def spreads(results: Results) -> pd.DataFrame:
             continue
         values, few = contrasts(effect), contrasts(effect, FEW)
         numbers = {"mean": values.mean(), "sd": values.std(ddof=1), "few": few.std(ddof=1)}
-        rows.append(about | {"seeds": len(values)} | numbers)
+        rows.append(about | {"contrasts": values} | numbers)
     return pd.DataFrame(rows)
+
+
+def mean_ratio(pairs: np.ndarray) -> tuple[float, float, float]:
+    """Return the geometric mean of variance ratios over claims, and its 95% interval.
+
+    pairs: contrasts (claims, 2, seeds) with the weights and with BASE. The interval is a jackknife
+    over seeds of the mean log ratio, with Student's t.
+    """
+
+    def log_ratio(values: np.ndarray) -> float:
+        variances = values.var(axis=-1, ddof=1)
+        return np.log(variances[:, 0] / variances[:, 1]).mean()
+
+    seeds = pairs.shape[-1]
+    without = [log_ratio(np.delete(pairs, i, axis=-1)) for i in range(seeds)]
+    error = np.sqrt((seeds - 1) * np.var(without)) * student.ppf(0.975, seeds - 1)
+    whole = log_ratio(pairs)
+    return tuple(np.exp([whole, whole - error, whole + error]))
+
+
+def mean_ratios(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per threshold and weights: ``mean_ratio`` to BASE; rows: of one dataset."""
+    wide = rows.pivot(index=["threshold", "claim"], columns="weights", values="contrasts")
+    found = {
+        (threshold, weights): mean_ratio(np.array(table[[weights, BASE]].to_numpy().tolist()))
+        for threshold, table in wide.groupby("threshold")
+        for weights in wide.columns.drop(BASE)
+    }
+    table = pd.DataFrame(found, index=["ratio", "low", "high"]).T
+    return table.rename_axis(["threshold", "weights"])
 
 
 def tables(results: Results) -> dict[str, pd.DataFrame]:
@@ -74,15 +106,14 @@ def tables(results: Results) -> dict[str, pd.DataFrame]:
     rows = spreads(results)
     key = ["claim", "dataset", "threshold"]
     wide = rows.pivot(index=key, columns="weights", values="sd")
-    ratio = wide.div(wide[BASE], axis=0) ** 2
-    means = np.exp(np.log(ratio).groupby("threshold").mean())
-    means.index = pd.MultiIndex.from_tuples([("geometric mean", "", t) for t in means.index])
-    ratios = pd.concat([ratio, means]).drop(columns=BASE).add_suffix(" / last")
-    shown = wide.add_prefix("sd ").join(ratios, how="outer").rename_axis(key)
+    ratios = (wide.div(wide[BASE], axis=0) ** 2).drop(columns=BASE).add_suffix(f" / {BASE}")
+    shown = wide.add_prefix("sd ").join(ratios)
     first = rows[rows["weights"] == rows["weights"].iloc[0]]
     images = first.assign(ratio=first["few"] / first["sd"]).set_index(key)[["few", "sd", "ratio"]]
     scored = results.scored.groupby(["dataset", "stress", "loss", "threshold", "weights"])
+    seeds = len(rows["contrasts"].iloc[0])
     return {
+        f"Ratio of the variances between {seeds} seeds, mean of the claims": mean_ratios(rows),
         "Standard deviation between seeds, and ratio of the variances": shown,
         f"Standard deviation with {FEW} test images over that with all": images,
         "Mean Dice score": scored["score_dice"].mean().unstack("weights"),

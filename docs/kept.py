@@ -21,6 +21,8 @@ from analysis.verdicts import POOLED
 from experiments.layout import CALIBRATION, RECORDS, VERDICTS
 
 KEPT = Path(__file__).parent / "results"
+ANSWERS = "reference"
+"""The study that README answers from."""
 TEXTS = dict.fromkeys(("threshold", "setting", "looks", "fails_on", "claim", "family"), str)
 """Columns that are text even if they are empty or hold numbers."""
 
@@ -45,7 +47,7 @@ def keep(folder: Path) -> None:
     for part, table in tables.items():
         if len(table):
             table.to_csv(KEPT / f"{name}{part}.csv", index=False)
-    if (folder / ANSWER).is_file():
+    if name == ANSWERS:
         shutil.copy(folder / ANSWER, KEPT / f"{name}_answer.txt")
 
 

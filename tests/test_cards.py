@@ -178,6 +178,16 @@ def test_examples_are_the_kept_images_that_differ_most(results, monkeypatch):
     assert first["own"] == 0.01
 
 
+def test_cards_of_a_study_of_one_level_have_no_scores_to_compare(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny["experiments"] = {"imbalance": {"knob": "fraction", "values": [0.03]}}
+    results = write_results(tmp_path / "results" / "tiny", tiny)
+    planned = list(figures.figures(results))
+    assert [figure.stem for figure in planned] == [f"card_{loss}_inside" for loss in tiny["losses"]]
+    for figure in planned:
+        figure.draw()
+
+
 def test_an_added_loss_keeps_the_runs_of_the_other_losses(tiny):
     tiny["experiments"]["budget"] = {"knob": "steps", "values": [3, 6]}
     base = Study(tiny)

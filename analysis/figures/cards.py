@@ -46,13 +46,15 @@ KEPT = f"the first {EXAMPLES} test images of each run, whose predictions are kep
 
 
 def figures(results: Results) -> Iterator[Planned]:
-    """Yield the figures of each loss's card."""
+    """Yield the figures of each loss's card; a study of one level has no scores to compare."""
     study = results.study
+    several = any(of_experiments(study))
     for loss in study.losses:
         about = {"loss": loss}
-        yield Planned(f"card_{loss}", "card", partial(draw_scores, results, loss), about)
+        if several:
+            yield Planned(f"card_{loss}", "card", partial(draw_scores, results, loss), about)
         yield Planned(f"card_{loss}_inside", "card", partial(draw_inside, results, loss), about)
-        if compared(study, loss):
+        if several and compared(study, loss):
             draw = partial(draw_examples, results, loss)
             yield Planned(f"card_{loss}_examples", "card_examples", draw, about)
 
