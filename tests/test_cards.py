@@ -182,10 +182,8 @@ def test_cards_of_a_study_of_one_level_have_no_scores_to_compare(tiny, tmp_path,
     monkeypatch.chdir(tmp_path)
     tiny["experiments"] = {"imbalance": {"knob": "fraction", "values": [0.03]}}
     results = write_results(tmp_path / "results" / "tiny", tiny)
-    planned = list(figures.figures(results))
-    assert [figure.stem for figure in planned] == [f"card_{loss}_inside" for loss in tiny["losses"]]
-    for figure in planned:
-        figure.draw()
+    stems = [figure.stem for figure in figures.figures(results)]
+    assert stems == [f"card_{loss}_inside" for loss in tiny["losses"]]
 
 
 def test_an_added_loss_keeps_the_runs_of_the_other_losses(tiny):
