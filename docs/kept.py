@@ -60,7 +60,7 @@ def headlines(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def pooled(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the number of pooled verdicts, and of decided ones, per claim and threshold."""
+    """Return the number of pooled verdicts, and of decided ones: per claim, family, threshold."""
     if table.empty:
         return table
     rows = table[table["dataset"] == POOLED]

@@ -188,7 +188,7 @@ def _span(values: Sequence[float]) -> str:
 def of_own(
     study: Study, loss: str, scopes: Sequence[str], compared: pd.DataFrame
 ) -> Iterator[tuple[str, str]]:
-    """Yield (loss and reference, where it clearly differs), per reference that it is not.
+    """Yield, per reference, the pair of losses and their clear differences, both in words.
 
     compared: rows of ``comparisons.csv`` at one setting and threshold.
     """
